@@ -118,6 +118,8 @@ pub enum RecoverError {
 pub enum StateError {
     /// A newer version of the format wrote the record.
     Version(u8),
+    /// The record, or a part of it, is of a kind that this binary does not know: a newer one wrote it.
+    Kind(u8),
     /// The bytes are not those of a record.
     Malformed,
 }
@@ -126,6 +128,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(f, "record version {version} is newer than this binary knows"),
+            Self::Kind(kind) => write!(f, "this binary does not know records of kind {kind}"),
             Self::Malformed => f.write_str("the bytes are not those of a record"),
         }
     }

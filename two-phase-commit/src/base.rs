@@ -17,6 +17,8 @@ pub(crate) struct Base {
     pub(crate) chassis: Chassis<TwoPhaseCommit, Ignored>,
     pub(crate) timers: Timers,
     pub(crate) journal: Journal,
+    /// The node that has taken over this node's coordinator; `None` while this node serves it.
+    pub(crate) served_by: Option<NodeId>,
     random: Random,
 }
 
@@ -26,7 +28,7 @@ impl Base {
         let limits =
             OutboxLimits { held_messages_max: settings.held_messages_max, write_bytes_max: settings.write_bytes_max };
         let (chassis, random) = (Chassis::new(now, limits), Random::new(config.seed()));
-        Self { config, chassis, timers: Timers::default(), journal, random }
+        Self { config, chassis, timers: Timers::default(), journal, served_by: None, random }
     }
 
     /// Time of the last input.
@@ -54,14 +56,23 @@ impl Base {
         self.chassis.halt_after_events(reason);
     }
 
-    /// The id of a transaction that this node coordinates.
+    /// The id of a transaction of this node's coordinator.
     pub(crate) fn id_of(&self, number: TransactionNumber) -> TransactionId {
-        TransactionId { coordinator: self.config.node(), number }
+        TransactionId { coordinator: self.config.coordinator(), number }
     }
 
-    /// The number of a transaction that this node coordinates; `None` if another node does.
+    /// The number of a transaction that this node decides on; `None` if another node does.
     pub(crate) fn own(&self, transaction: TransactionId) -> Option<TransactionNumber> {
-        (transaction.coordinator == self.config.node()).then_some(transaction.number)
+        let is_served = self.served_by.is_none() && transaction.coordinator == self.config.coordinator();
+        is_served.then_some(transaction.number)
+    }
+
+    /// The other members in turn: another one for each number.
+    pub(crate) fn member_in_turn(&self, number: u32) -> Option<NodeId> {
+        let me = self.config.node();
+        let members = || self.chassis.standings().keys().filter(|node| **node != me && self.chassis.is_member(**node));
+        let count = members().count();
+        members().nth(usize::try_from(number).ok()?.checked_rem(count)?).copied()
     }
 
     /// Checks that this node was introduced to its peers. Until then it accepts no work.

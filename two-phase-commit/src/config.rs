@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_protocol::NodeId;
 
-use crate::ConfigError;
+use crate::{ConfigError, CoordinatorId};
 
 /// Configuration of one node. A `Config` is always valid.
 ///
@@ -18,6 +18,7 @@ use crate::ConfigError;
 #[derive(Clone, Debug)]
 pub struct Config {
     node: NodeId,
+    coordinator: CoordinatorId,
     seed: u64,
     settings: Settings,
 }
@@ -122,18 +123,35 @@ impl Default for Settings {
 }
 
 impl Config {
-    /// Makes the configuration of `node`. Its random numbers come from `seed`: give every node and start another one.
+    /// Makes the configuration of `node`, which serves the coordinator whose decisions lie in its own log. Its random
+    /// numbers come from `seed`: give every node and start another one.
     ///
     /// # Errors
     /// When times or bounds contradict each other. Nothing was changed.
     pub fn new(node: NodeId, seed: u64, settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
-        Ok(Self { node, seed, settings })
+        Ok(Self { node, coordinator: CoordinatorId::of_node(node), seed, settings })
+    }
+
+    /// Sets the coordinator that this node serves: the one whose decision log it has.
+    ///
+    /// A coordinator has one decision log, and one node at a time has the log. A node that takes the log over, because the
+    /// one before it is gone or stopped, starts from the log's content. The start raises the epoch, and from then on
+    /// nobody hears the earlier node. A copy of a log that somebody else goes on writing to is another log: two nodes
+    /// would give the same numbers to different transactions. A log that has branches of another node in it is refused.
+    #[must_use]
+    pub fn with_coordinator(self, coordinator: CoordinatorId) -> Self {
+        Self { coordinator, ..self }
     }
 
     /// Id of this node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The coordinator that this node serves.
+    pub fn coordinator(&self) -> CoordinatorId {
+        self.coordinator
     }
 
     /// Seed of the random numbers.

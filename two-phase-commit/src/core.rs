@@ -12,12 +12,15 @@ use crate::codec::Record;
 use crate::coordinator::Coordinator;
 use crate::error::Ignored;
 use crate::journal::{Journal, KeyedRecord};
-use crate::message::Message;
+use crate::message::{Message, Stamp};
 use crate::participant::Participant;
 use crate::recovery::Recovered;
 use crate::state::{Awaited, Remembered, Stage, Tombstone};
 use crate::timers::Timer;
-use crate::{Answer, Command, CommandId, Config, Event, Request, Status, TransactionRefusal, invariants, view};
+use crate::{
+    Answer, Command, CommandId, Config, CoordinatorId, Event, Request, Status, TransactionId, TransactionRefusal,
+    invariants, view,
+};
 
 /// One node's part in atomic commit: two-phase commit with presumed abort (Mohan, Lindsay, Obermarck, TODS 1986) as a
 /// pure state machine. The node coordinates its own transactions and takes part in its own and in others'.
@@ -112,6 +115,7 @@ impl TwoPhaseCommit {
             Command::Query { command, transaction } => self.coordinator.on_query(base, command, transaction),
             Command::Enlist { transaction, .. } => self.participant.on_enlist(base, transaction),
             Command::Forget { command, node } => self.on_forget(command, node),
+            Command::ForgetCoordinator { command, coordinator } => self.on_forget_coordinator(command, coordinator),
         };
         taken.or_else(|reason| self.refuse(id, reason, Ignored::Refused))
     }
@@ -121,25 +125,19 @@ impl TwoPhaseCommit {
         Err(ignored)
     }
 
-    /// First the checks for every message: its sender, and the owner of its transaction.
+    /// First the checks for every message: its sender, and its coordinator's stamp.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
-        let Self { base, coordinator, participant } = self;
-        base.check_introduced().map_err(|_| Ignored::NotIntroduced)?;
-        if !base.chassis.is_member(from) {
+        self.base.check_introduced().map_err(|_| Ignored::NotIntroduced)?;
+        if !self.base.chassis.is_member(from) {
             return Err(Ignored::Stranger);
         }
-        if participant.outcomes().is_forgotten(from) {
+        if self.participant.outcomes().is_given_up(from) {
             return Err(Ignored::Forgotten);
         }
         if let Some((transaction, stamp)) = message.of_coordinator() {
-            if transaction.is_some_and(|transaction| transaction.coordinator != from) {
-                return Err(Ignored::NotCoordinator);
-            }
-            if transaction.is_some_and(|transaction| transaction.number.epoch > stamp.epoch) {
-                return Err(Ignored::Absurd);
-            }
-            participant.on_stamp(base, from, transaction, stamp)?;
+            self.on_stamp(from, transaction, stamp).inspect_err(|reason| self.tell_server(from, stamp, *reason))?;
         }
+        let Self { base, coordinator, participant } = self;
         match message {
             Message::Prepare(prepare) => participant.on_prepare(base, prepare),
             Message::Vote { transaction, vote } => coordinator.on_vote(base, from, transaction, vote),
@@ -155,12 +153,56 @@ impl TwoPhaseCommit {
                 None => participant.on_peer_outcome(base, from, transaction, decision),
             },
             Message::CommitOnePhase(request) => participant.on_commit_one_phase(base, request),
-            Message::InquireFinished => {
+            Message::InquireFinished { coordinator: asked } if asked == base.config.coordinator() => {
                 coordinator.tell_finished(base, from);
                 Ok(())
             }
-            Message::Finished(finished) => participant.on_finished(base, from, finished),
+            Message::InquireFinished { .. } => Err(Ignored::NotCoordinator),
+            Message::Finished(finished) => participant.on_finished(base, finished),
             Message::Unready { transaction, why } => coordinator.on_unready(base, from, transaction, why),
+            Message::Served { coordinator: named, epoch, server } => {
+                let is_news = named == base.config.coordinator() && epoch > base.journal.epoch();
+                if !is_news || base.served_by.is_some() {
+                    return Err(Ignored::Stale);
+                }
+                base.send(server, Message::InquireFinished { coordinator: named });
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks the stamp of a message of a coordinator, and applies it. What counts is the coordinator's epoch, and not who
+    /// sends the message. A higher epoch of this node's own coordinator means that the sender has taken it over.
+    fn on_stamp(&mut self, from: NodeId, transaction: Option<TransactionId>, stamp: Stamp) -> Result<(), Ignored> {
+        let Self { base, coordinator, participant } = self;
+        let Stamp { coordinator: named, epoch, .. } = stamp;
+        let is_absurd = |it: TransactionId| it.coordinator != named || it.number.epoch > epoch;
+        if transaction.is_some_and(is_absurd) {
+            return Err(Ignored::Absurd);
+        }
+        let is_rival = named == base.config.coordinator() && from != base.config.node() && base.served_by.is_none();
+        if is_rival && epoch == base.journal.epoch() {
+            return Err(Ignored::TwoServers);
+        }
+        if is_rival && epoch < base.journal.epoch() {
+            return Err(Ignored::OldEpoch);
+        }
+        participant.on_stamp(base, from, transaction, stamp)?;
+        if is_rival {
+            base.flush();
+            coordinator.retire(base, from, epoch);
+        } else if named == base.config.coordinator() && from != base.config.node() {
+            base.served_by = Some(from);
+        }
+        Ok(())
+    }
+
+    /// Tells a node that goes on serving a coordinator which node serves it now.
+    fn tell_server(&mut self, from: NodeId, stamp: Stamp, reason: Ignored) {
+        let (coordinator, outcomes) = (stamp.coordinator, self.participant.outcomes());
+        let (epoch, server) = (outcomes.epoch_of(coordinator), outcomes.server_of(coordinator));
+        if let Some(server) = server.filter(|server| *server != from && reason == Ignored::OldEpoch) {
+            self.base.send(from, Message::Served { coordinator, epoch, server });
         }
     }
 
@@ -273,6 +315,25 @@ impl TwoPhaseCommit {
         Ok(())
     }
 
+    /// Handles an operator's statement that the decision log of a coordinator is lost.
+    fn on_forget_coordinator(
+        &mut self,
+        command: CommandId,
+        coordinator: CoordinatorId,
+    ) -> Result<(), TransactionRefusal> {
+        let base = &mut self.base;
+        base.check_introduced()?;
+        let is_own = base.served_by.is_none() && coordinator == base.config.coordinator();
+        let server = self.participant.outcomes().server_of(coordinator);
+        if is_own || server.is_some_and(|server| base.chassis.is_member(server)) {
+            return Err(TransactionRefusal::StillMember);
+        }
+        self.participant.forget_coordinator(base, coordinator)?;
+        let written = base.flush();
+        base.chassis.outbox.event_after(written, Event::CoordinatorForgotten { command, coordinator });
+        Ok(())
+    }
+
     fn adopt(&mut self, KeyedRecord { key, record }: KeyedRecord) -> Result<(), RecoverError> {
         let Self { base, coordinator, participant } = self;
         match record {
@@ -290,21 +351,29 @@ impl TwoPhaseCommit {
             Record::Settled { transaction, end } => {
                 participant.adopt_tombstone(transaction, Tombstone { end, key: Some(key) })
             }
-            Record::Known { coordinator, stamp, is_forgotten } => participant.adopt_known(coordinator, |known| {
-                (known.stamp, known.is_forgotten) = (stamp, is_forgotten);
+            Record::Known(record) => participant.adopt_known(record.coordinator, |known| {
+                (known.epoch, known.server) = (record.epoch, record.server);
+                (known.finished_below, known.is_forgotten) = (record.finished_below, record.is_forgotten);
                 known.key.replace(key)
             }),
             Record::Unfinished { coordinator, until, unfinished } => participant.adopt_known(coordinator, |known| {
                 (known.until, known.unfinished) = (until, unfinished);
                 known.unfinished_key.replace(key)
             }),
+            Record::GivenUp { node } => participant.adopt_given_up(node, key),
         }
     }
 
-    /// Raises the epoch, and continues what the log holds.
+    /// Raises the epoch, and continues what the log holds. If another node has taken the coordinator over from this log's
+    /// last epoch, this node does not serve it.
     fn begin_epoch(&mut self) -> Result<(), RecoverError> {
         let Self { base, coordinator, participant } = self;
-        base.journal.raise_epoch()?;
+        let (own, outcomes) = (base.config.coordinator(), participant.outcomes());
+        let (epoch, server) = (outcomes.epoch_of(own), outcomes.server_of(own));
+        match server.filter(|server| *server != base.config.node() && epoch > base.journal.epoch()) {
+            Some(server) => coordinator.retire(base, server, epoch),
+            None => base.journal.raise_epoch()?,
+        }
         coordinator.forget_outcomes(base);
         participant.collect_all(base);
         base.begin_epoch();

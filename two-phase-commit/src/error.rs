@@ -34,7 +34,10 @@ pub enum Ignored {
     Collected,
     /// No correct node sends this number.
     Absurd,
-    /// The message concerns a coordinator's transaction but comes from another node.
+    /// Another node serves this epoch of the coordinator, as far as this node knows. No sound log lets two nodes start
+    /// with the same epoch.
+    TwoServers,
+    /// This node does not serve the coordinator, or no longer.
     NotCoordinator,
     /// The sender does not take part in the transaction.
     NotParticipant,
@@ -50,7 +53,7 @@ pub enum Ignored {
     Recovering,
     /// The branch is not accepted now, and its coordinator is told the reason.
     Unready,
-    /// An operator has given the sender up.
+    /// An operator has given the sender or the coordinator up.
     Forgotten,
     /// The log certainly did not write. The write is tried again.
     LogRefuses,
@@ -69,6 +72,7 @@ impl Ignored {
             Self::OldEpoch => "old_epoch",
             Self::Collected => "collected",
             Self::Absurd => "absurd",
+            Self::TwoServers => "two_servers",
             Self::NotCoordinator => "not_coordinator",
             Self::NotParticipant => "not_participant",
             Self::Repeated => "repeated",

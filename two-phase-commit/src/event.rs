@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::NodeId;
 
-use crate::{Decision, TransactionId, Unready, Vote};
+use crate::{CoordinatorId, Decision, Epoch, TransactionId, Unready, Vote};
 
 /// Number of a command, chosen by the application. The events that answer the command have the same number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,14 +54,25 @@ pub enum Command {
         transaction: TransactionId,
     },
     /// A node will not come back with the data of its disk. An operator states this of a node that is not a member at
-    /// present. Commits no longer wait for it, its ended transactions are forgotten, and this node ignores all its
-    /// messages, even after a restart. A transaction in doubt here stays in doubt until its coordinator or another
-    /// participant tells the decision. The answer is [`Event::Forgotten`].
+    /// present. Commits no longer wait for it, and this node ignores all its messages, even after a restart. This says
+    /// nothing of the coordinator that it served: another node may take over its decision log. A transaction in doubt here
+    /// stays in doubt until its coordinator or another participant tells the decision. The answer is
+    /// [`Event::Forgotten`].
     Forget {
         /// Number of the command.
         command: CommandId,
         /// The node.
         node: NodeId,
+    },
+    /// The decision log of a coordinator is lost, and no node will ever serve the coordinator. An operator states this of a
+    /// coordinator whose last server is not a member at present. Its ended transactions are forgotten here, and all
+    /// messages in its name are ignored, even after a restart. A transaction in doubt here stays in doubt until another
+    /// participant tells the decision. The answer is [`Event::CoordinatorForgotten`].
+    ForgetCoordinator {
+        /// Number of the command.
+        command: CommandId,
+        /// The coordinator.
+        coordinator: CoordinatorId,
     },
 }
 
@@ -74,13 +85,15 @@ impl Command {
             | Self::Abort { command, .. }
             | Self::Query { command, .. }
             | Self::Enlist { command, .. }
-            | Self::Forget { command, .. } => *command,
+            | Self::Forget { command, .. }
+            | Self::ForgetCoordinator { command, .. } => *command,
         }
     }
 }
 
 /// Event for the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Event {
     /// Participant: the branches that were in doubt when this node stopped have their locks again. The application must
     /// serve nothing else before. Emitted once in each start, even without such a branch.
@@ -168,7 +181,7 @@ pub enum Event {
     /// accepted.
     Unready {
         /// The coordinator of the first refused branch.
-        coordinator: NodeId,
+        coordinator: CoordinatorId,
         /// The reason.
         why: Unready,
     },
@@ -178,6 +191,24 @@ pub enum Event {
         command: CommandId,
         /// The node.
         node: NodeId,
+    },
+    /// The coordinator is given up, durably: the answer to [`Command::ForgetCoordinator`].
+    CoordinatorForgotten {
+        /// The command.
+        command: CommandId,
+        /// The coordinator.
+        coordinator: CoordinatorId,
+    },
+    /// Coordinator: another node has taken over the coordinator that this node served. This node decides nothing any more,
+    /// in this start and in later ones with this log. Transactions without a decision are aborted
+    /// ([`AbortReason::TakenOver`]).
+    TakenOver {
+        /// The node that serves the coordinator now.
+        server: NodeId,
+        /// The coordinator's epoch there.
+        epoch: Epoch,
+        /// The transactions of which this node does not know how they ended: the new server knows.
+        unknown: BTreeSet<TransactionId>,
     },
     /// Participant: the decision is applied here and is never asked for again. The application may forget that it
     /// applied it.
@@ -191,6 +222,7 @@ pub enum Event {
 
 /// Outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum TransactionOutcome {
     /// Every participant commits.
     Committed,
@@ -217,10 +249,13 @@ pub enum AbortReason {
     Refused(NodeId),
     /// The decision certainly could not be written, and no participant was told it.
     NotWritten,
+    /// Another node took the coordinator over before there was a decision.
+    TakenOver,
 }
 
 /// A coordinator's knowledge of one of its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Knowledge {
     /// It is not decided yet.
     Undecided,
@@ -250,9 +285,9 @@ pub enum TransactionRefusal {
     Unready(Unready),
     /// An operator has given up this participant.
     ParticipantForgotten(NodeId),
-    /// The node is a member at present, or is this node itself: it is not gone.
+    /// The node is a member at present, or is this node itself, or serves the coordinator: it is not gone.
     StillMember,
-    /// Another node coordinates it.
+    /// It is another coordinator's, or another node serves this node's coordinator now.
     NotCoordinator,
     /// The transaction does not wait for this command: it was never begun, or is decided or ended.
     NotBegun,
@@ -378,6 +413,7 @@ impl fmt::Display for TransactionOutcome {
             Self::Aborted(AbortReason::Unready(node, why)) => write!(f, "aborted: node {node} took no branch: {why}"),
             Self::Aborted(AbortReason::Refused(node)) => write!(f, "aborted: node {node} voted no"),
             Self::Aborted(AbortReason::NotWritten) => f.write_str("aborted: the decision could not be written"),
+            Self::Aborted(AbortReason::TakenOver) => f.write_str("aborted: another node took the coordinator over"),
         }
     }
 }

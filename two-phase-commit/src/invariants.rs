@@ -9,7 +9,7 @@ use crate::coordinator::Coordinator;
 use crate::participant::Participant;
 use crate::state::{BranchStage, Holdings, Stage};
 use crate::timers::Timer;
-use crate::{TwoPhaseCommit, Vote};
+use crate::{CoordinatorId, TwoPhaseCommit, Vote};
 
 /// Checks every law that this node's state alone can break.
 pub(crate) fn check(core: &TwoPhaseCommit) {
@@ -17,6 +17,8 @@ pub(crate) fn check(core: &TwoPhaseCommit) {
     if base.chassis.is_halted() {
         return;
     }
+    let is_silent = coordinator.coordinated().is_empty() && coordinator.remembered().is_empty();
+    assert!(base.served_by.is_none() || is_silent, "only the node that serves a coordinator decides");
     check_coordinated(base, coordinator);
     check_branches(base, participant);
     let keys: Vec<u64> = core.records().into_iter().map(|it| it.key).collect();
@@ -85,7 +87,7 @@ fn check_branches(base: &Base, participant: &Participant) {
 }
 
 fn check_holdings(participant: &Participant) {
-    let mut counted: BTreeMap<NodeId, Holdings> = BTreeMap::new();
+    let mut counted: BTreeMap<CoordinatorId, Holdings> = BTreeMap::new();
     for (transaction, branch) in participant.branches() {
         let held = counted.entry(transaction.coordinator).or_default();
         held.branches += 1;

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_protocol::{LogIndex, NodeId, Operation, RecoverError, Ticket, ViewWriter};
+use quorate_protocol::{LogIndex, Operation, RecoverError, Ticket, ViewWriter};
 
 use crate::base::Base;
 use crate::codec::{KNOWN_BYTES, Record, STATE_BYTES, encode_state};
 use crate::recovery::Recovered;
 use crate::state::{Awaited, DurableState, KnownCoordinator};
 use crate::timers::Timer;
-use crate::{Epoch, TransactionNumber};
+use crate::{CoordinatorId, Epoch, TransactionNumber};
 
 /// The state record, and the writes that are not durable yet.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ struct NextWrite {
     /// The actions that follow once `operations` are durable.
     awaited: Vec<Awaited>,
     /// The newest record of each coordinator whose stamp has changed since it was last written.
-    news: BTreeMap<NodeId, KeyedRecord>,
+    news: BTreeMap<CoordinatorId, KeyedRecord>,
     /// True if the state record has changed since it was last written.
     is_state_dirty: bool,
     /// The weight of `operations` and `news`.
@@ -198,7 +198,7 @@ impl Base {
     }
 
     /// Writes a coordinator's changed stamp with the next write.
-    pub(crate) fn write_known(&mut self, coordinator: NodeId, known: &mut KnownCoordinator) {
+    pub(crate) fn write_known(&mut self, coordinator: CoordinatorId, known: &mut KnownCoordinator) {
         if !self.journal.next_write.news.contains_key(&coordinator) {
             self.make_room(KNOWN_WEIGHT);
             self.journal.next_write.bytes += KNOWN_WEIGHT;

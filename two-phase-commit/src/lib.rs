@@ -35,7 +35,7 @@ pub use event::{
 };
 pub use message::Message;
 pub use status::{Status, UnansweredRequest};
-pub use transaction::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
+pub use transaction::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The server side: `Node`, `Hosted`, the tokio shell.
 #[cfg(feature = "server")]

@@ -10,12 +10,16 @@
 //! | [`CommitOnePhase`] | coordinator | the only participant | [`Message::Outcome`], once it is durable; [`Message::Unready`] |
 //! | [`Message::InquireFinished`] | participant | coordinator | [`Finished`] |
 //! | [`Message::Unready`] | participant | coordinator | nothing |
+//! | [`Message::Served`] | participant | node that served the coordinator before | nothing; the node asks the new one |
 //!
 //! ```text
 //!                  Prepare              Vote(yes)                Decide(commit)          Acknowledge
 //!  coordinator ──────────► participant ──────────► coordinator ────────────► participant ──────────► coordinator
 //!                          (write, 1)              (write, 2)                (write, 3)              (End, no sync)
 //! ```
+//!
+//! Messages to a coordinator go to the node that serves it: the one that sent the newest [`Stamp`]. A message of a coordinator
+//! counts by its coordinator and epoch, whichever node sends it.
 //!
 //! An abort needs no write and no acknowledgement: a node that asks for a transaction that its coordinator does not
 //! know is told that it is aborted (presumed abort: Mohan, Lindsay, Obermarck, TODS 1986, §4.1).
@@ -26,7 +30,7 @@ use bytes::Bytes;
 use quorate_protocol::{NodeId, Wire, WireError};
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
+use crate::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// A message between nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +77,10 @@ pub enum Message {
     /// See [`CommitOnePhase`].
     CommitOnePhase(CommitOnePhase),
     /// Asks which transactions of the coordinator are finished, so that their outcomes need not be kept.
-    InquireFinished,
+    InquireFinished {
+        /// The coordinator.
+        coordinator: CoordinatorId,
+    },
     /// See [`Finished`].
     Finished(Finished),
     /// A participant does not accept a branch now. It has not voted.
@@ -82,6 +89,16 @@ pub enum Message {
         transaction: TransactionId,
         /// The reason.
         why: Unready,
+    },
+    /// Answers a message of an older epoch: another node serves the coordinator now. This is hearsay, and the receiver
+    /// only asks that node.
+    Served {
+        /// The coordinator.
+        coordinator: CoordinatorId,
+        /// Its newest epoch.
+        epoch: Epoch,
+        /// The node that serves it in this epoch.
+        server: NodeId,
     },
 }
 
@@ -99,15 +116,18 @@ impl Message {
             | Self::Inquire { .. }
             | Self::Outcome { .. }
             | Self::Unready { .. }
-            | Self::InquireFinished => None,
+            | Self::Served { .. }
+            | Self::InquireFinished { .. } => None,
         }
     }
 }
 
-/// State of a coordinator, in every message that it sends as one. A receiver that knows a newer epoch ignores the
-/// message.
+/// State of a coordinator, in every message that is sent for it. A receiver that knows a newer epoch ignores the message. A
+/// newer epoch is taken over from whichever member sends it, and that member serves the coordinator from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
+    /// The coordinator.
+    pub coordinator: CoordinatorId,
     /// The coordinator's present epoch.
     pub epoch: Epoch,
     /// All its transactions below this number are finished and durably forgotten: no node will ask about them again.
@@ -163,6 +183,7 @@ pub struct Finished {
 
 /// How a participant came to acknowledge a commit. After each of them the coordinator may forget the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Acknowledgement {
     /// It has just committed.
     Applied,
@@ -227,7 +248,10 @@ pub enum Small {
         transaction: TransactionId,
     },
     /// See [`Message::InquireFinished`].
-    InquireFinished,
+    InquireFinished {
+        /// The coordinator.
+        coordinator: CoordinatorId,
+    },
     /// See [`Message::Finished`].
     Finished(Finished),
     /// See [`Message::Unready`].
@@ -236,6 +260,15 @@ pub enum Small {
         transaction: TransactionId,
         /// The reason.
         why: Unready,
+    },
+    /// See [`Message::Served`].
+    Served {
+        /// The coordinator.
+        coordinator: CoordinatorId,
+        /// Its newest epoch.
+        epoch: Epoch,
+        /// The node that serves it in this epoch.
+        server: NodeId,
     },
 }
 
@@ -260,9 +293,12 @@ impl Wire for Message {
                 raw.push(payload.clone());
                 Small::CommitOnePhase { stamp: *stamp, transaction: *transaction }
             }
-            Self::InquireFinished => Small::InquireFinished,
+            Self::InquireFinished { coordinator } => Small::InquireFinished { coordinator: *coordinator },
             Self::Finished(finished) => Small::Finished(finished.clone()),
             Self::Unready { transaction, why } => Small::Unready { transaction: *transaction, why: *why },
+            Self::Served { coordinator, epoch, server } => {
+                Small::Served { coordinator: *coordinator, epoch: *epoch, server: *server }
+            }
         }
     }
 
@@ -283,9 +319,10 @@ impl Wire for Message {
             Small::Inquire { transaction } => Ok(Self::Inquire { transaction }),
             Small::Presume { stamp, transaction } => Ok(Self::Presume { stamp, transaction }),
             Small::Outcome { transaction, decision } => Ok(Self::Outcome { transaction, decision }),
-            Small::InquireFinished => Ok(Self::InquireFinished),
+            Small::InquireFinished { coordinator } => Ok(Self::InquireFinished { coordinator }),
             Small::Finished(finished) => Ok(Self::Finished(finished)),
             Small::Unready { transaction, why } => Ok(Self::Unready { transaction, why }),
+            Small::Served { coordinator, epoch, server } => Ok(Self::Served { coordinator, epoch, server }),
         }
     }
 }

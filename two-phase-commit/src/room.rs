@@ -12,7 +12,7 @@ use crate::base::Base;
 use crate::error::Ignored;
 use crate::message::Message;
 use crate::state::Holdings;
-use crate::{Event, TransactionId, Unready};
+use crate::{CoordinatorId, Event, TransactionId, Unready};
 
 /// The resources that branches and tombstones take up at a participant.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Room {
     /// The resources of all coordinators together: the sum of `of`.
     all: Holdings,
     /// The resources that each coordinator's branches and tombstones hold. Coordinators without any are left out.
-    of: BTreeMap<NodeId, Holdings>,
+    of: BTreeMap<CoordinatorId, Holdings>,
     /// The last reported reason why branches are not accepted; `None` if the last one was accepted.
     unready: Option<Unready>,
 }
@@ -31,7 +31,7 @@ impl Room {
     }
 
     /// The coordinators that hold anything, with their resources.
-    pub(crate) fn of(&self) -> &BTreeMap<NodeId, Holdings> {
+    pub(crate) fn of(&self) -> &BTreeMap<CoordinatorId, Holdings> {
         &self.of
     }
 
@@ -40,7 +40,7 @@ impl Room {
     }
 
     /// Checks that there is room for a new branch with this number of bytes.
-    pub(crate) fn check(&self, base: &Base, coordinator: NodeId, bytes: usize) -> Result<(), Unready> {
+    pub(crate) fn check(&self, base: &Base, coordinator: CoordinatorId, bytes: usize) -> Result<(), Unready> {
         if base.chassis.storage() == StorageLevel::Low {
             return Err(Unready::StorageLow);
         }
@@ -60,7 +60,7 @@ impl Room {
     }
 
     /// Checks that there is room for a branch's payload.
-    pub(crate) fn check_bytes(&self, base: &Base, coordinator: NodeId, bytes: usize) -> Result<(), Unready> {
+    pub(crate) fn check_bytes(&self, base: &Base, coordinator: CoordinatorId, bytes: usize) -> Result<(), Unready> {
         let (most, own) = (base.config.settings().payload_bytes_total_max, self.held(coordinator).payload_bytes);
         let has_room = self.has_room(coordinator, self.all.payload_bytes, own, most, bytes);
         if has_room { Ok(()) } else { Err(Unready::Payloads) }
@@ -71,16 +71,17 @@ impl Room {
         self.unready = None;
     }
 
-    /// Tells a coordinator why its branch is not accepted now. The application is told when the reason is new.
+    /// Tells the server of a coordinator why its branch is not accepted now, if there is a branch. The application is told
+    /// when the reason is new.
     pub(crate) fn refuse(
         &mut self,
         base: &mut Base,
-        coordinator: NodeId,
-        transaction: Option<TransactionId>,
+        coordinator: CoordinatorId,
+        refused: Option<(NodeId, TransactionId)>,
         why: Unready,
     ) -> Result<(), Ignored> {
-        if let Some(transaction) = transaction {
-            base.send(coordinator, Message::Unready { transaction, why });
+        if let Some((server, transaction)) = refused {
+            base.send(server, Message::Unready { transaction, why });
         }
         if self.unready.replace(why) != Some(why) {
             base.event(Event::Unready { coordinator, why });
@@ -89,7 +90,7 @@ impl Room {
     }
 
     /// Counts a branch and its payload.
-    pub(crate) fn take_on(&mut self, coordinator: NodeId, bytes: usize) {
+    pub(crate) fn take_on(&mut self, coordinator: CoordinatorId, bytes: usize) {
         self.change(coordinator, |held| {
             held.branches += 1;
             held.payload_bytes += bytes;
@@ -97,7 +98,7 @@ impl Room {
     }
 
     /// Uncounts a branch and its payload.
-    pub(crate) fn let_go(&mut self, coordinator: NodeId, bytes: usize) {
+    pub(crate) fn let_go(&mut self, coordinator: CoordinatorId, bytes: usize) {
         self.change(coordinator, |held| {
             held.branches -= 1;
             held.payload_bytes -= bytes;
@@ -105,16 +106,16 @@ impl Room {
     }
 
     /// Counts a tombstone.
-    pub(crate) fn add_tombstone(&mut self, coordinator: NodeId) {
+    pub(crate) fn add_tombstone(&mut self, coordinator: CoordinatorId) {
         self.change(coordinator, |held| held.tombstones += 1);
     }
 
     /// Uncounts a tombstone.
-    pub(crate) fn remove_tombstone(&mut self, coordinator: NodeId) {
+    pub(crate) fn remove_tombstone(&mut self, coordinator: CoordinatorId) {
         self.change(coordinator, |held| held.tombstones -= 1);
     }
 
-    fn change(&mut self, coordinator: NodeId, change: impl Fn(&mut Holdings)) {
+    fn change(&mut self, coordinator: CoordinatorId, change: impl Fn(&mut Holdings)) {
         change(&mut self.all);
         let held = self.of.entry(coordinator).or_default();
         change(held);
@@ -123,11 +124,11 @@ impl Room {
         }
     }
 
-    fn held(&self, coordinator: NodeId) -> Holdings {
+    fn held(&self, coordinator: CoordinatorId) -> Holdings {
         self.of.get(&coordinator).copied().unwrap_or_default()
     }
 
-    fn has_room(&self, coordinator: NodeId, all: usize, own: usize, most: usize, more: usize) -> bool {
+    fn has_room(&self, coordinator: CoordinatorId, all: usize, own: usize, most: usize, more: usize) -> bool {
         let fits = |held: usize, most: usize| held.checked_add(more).is_some_and(|held| held <= most);
         let share = || most / (1 + self.of.keys().filter(|other| **other != coordinator).count());
         fits(all, most) || fits(own, share().max(more))

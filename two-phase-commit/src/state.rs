@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, Ticket};
 
-use crate::codec::Record;
+use crate::codec::{KnownRecord, Record};
 use crate::journal::KeyedRecord;
-use crate::message::Stamp;
-use crate::{AbortReason, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
+use crate::{AbortReason, CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The state that must survive a crash, besides the records of transactions. It is safe to adopt alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,42 +19,50 @@ pub(crate) struct DurableState {
     pub(crate) forgotten_below: TransactionNumber,
 }
 
-/// A node's knowledge of another node as a coordinator, which must survive a crash, and the keys of its records.
+/// A node's knowledge of a coordinator, which must survive a crash, and the keys of its records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KnownCoordinator {
-    /// The newest stamp. Neither part decreases.
-    pub(crate) stamp: Stamp,
+    /// The epoch of the newest stamp. Never decreases.
+    pub(crate) epoch: Epoch,
+    /// The node that serves the coordinator: the first that sent a stamp of this epoch. Votes, acknowledgements and
+    /// questions go to it.
+    pub(crate) server: Option<NodeId>,
+    /// All its transactions below this number are finished. Never decreases.
+    pub(crate) finished_below: TransactionNumber,
     /// Its transactions below this number are finished too, except those in `unfinished`. Never decreases.
     pub(crate) until: TransactionNumber,
-    /// The unfinished transactions between `stamp.finished_below` and `until`.
+    /// The unfinished transactions between `finished_below` and `until`.
     pub(crate) unfinished: BTreeSet<TransactionNumber>,
-    /// True if an operator has given the node up: its messages are ignored.
+    /// True if an operator has given the coordinator up: its messages are ignored.
     pub(crate) is_forgotten: bool,
     /// Key of the record of the stamp.
     pub(crate) key: Option<u64>,
     /// Key of the record of `until` and `unfinished`, while they contain more than the stamp.
     pub(crate) unfinished_key: Option<u64>,
+    /// Volatile: number of questions to its server in a row that were not answered.
+    pub(crate) unanswered: u32,
 }
 
 impl KnownCoordinator {
     /// True if no node will ask about this transaction again.
     pub(crate) fn is_finished(&self, number: TransactionNumber) -> bool {
-        number < self.stamp.finished_below || (number < self.until && !self.unfinished.contains(&number))
+        number < self.finished_below || (number < self.until && !self.unfinished.contains(&number))
     }
 
     /// The record of the stamp.
-    pub(crate) fn record(&self, coordinator: NodeId) -> Record {
-        Record::Known { coordinator, stamp: self.stamp, is_forgotten: self.is_forgotten }
+    pub(crate) fn record(&self, coordinator: CoordinatorId) -> Record {
+        let Self { epoch, server, finished_below, is_forgotten, .. } = *self;
+        Record::Known(KnownRecord { coordinator, epoch, server, finished_below, is_forgotten })
     }
 
     /// The record of `until` and `unfinished`.
-    pub(crate) fn unfinished_record(&self, coordinator: NodeId) -> Record {
+    pub(crate) fn unfinished_record(&self, coordinator: CoordinatorId) -> Record {
         Record::Unfinished { coordinator, until: self.until, unfinished: self.unfinished.clone() }
     }
 }
 
-/// Largest number of coordinators that a node knows: far above the nodes of a cluster, so that earlier members do not
-/// lock out new ones.
+/// Largest number of coordinators that a node knows, and of nodes that are given up: far above the nodes of a cluster, so
+/// that earlier members do not lock out new ones.
 pub(crate) const COORDINATORS_MAX: usize = 65_536;
 
 /// The resources that transactions hold at a participant.

@@ -6,15 +6,19 @@ use std::time::Duration;
 use quorate_protocol::{HaltReason, NodeId};
 
 use crate::state::{BranchStage, Stage};
-use crate::{Epoch, RequestKind, TransactionId, TransactionNumber, TwoPhaseCommit, Unready};
+use crate::{CoordinatorId, Epoch, RequestKind, TransactionId, TransactionNumber, TwoPhaseCommit, Unready};
 
 /// State of a node's transactions and branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Id of the node.
     pub node: NodeId,
-    /// Its current epoch as a coordinator.
+    /// The coordinator that it serves, or served.
+    pub coordinator: CoordinatorId,
+    /// The epoch in which it serves or served the coordinator.
     pub epoch: Epoch,
+    /// The node that has taken over the coordinator; `None` while this node serves it.
+    pub served_by: Option<NodeId>,
     /// Number of unfinished transactions that it coordinates.
     pub coordinated: usize,
     /// Committed transactions that are not fully acknowledged, with the participants that have not acknowledged.
@@ -39,6 +43,8 @@ pub struct Status {
     pub finished_below: TransactionNumber,
     /// Nodes that an operator has given up.
     pub forgotten: BTreeSet<NodeId>,
+    /// Coordinators that an operator has given up.
+    pub forgotten_coordinators: BTreeSet<CoordinatorId>,
     /// Reason why branches are not accepted; `None` if the last one was accepted.
     pub unready: Option<Unready>,
     /// Reason why the group stopped on this node; `None` if it runs.
@@ -79,7 +85,9 @@ impl Status {
         let known = participant.outcomes().known().iter();
         Self {
             node: base.config.node(),
+            coordinator: base.config.coordinator(),
             epoch: base.journal.epoch(),
+            served_by: base.served_by,
             coordinated: coordinator.coordinated().len(),
             unacknowledged,
             remembered: coordinator.remembered().len(),
@@ -90,7 +98,8 @@ impl Status {
             payload_bytes: coordinator.held().payload_bytes() + participant.room().all().payload_bytes,
             journal_bytes: base.journal.bytes(),
             finished_below: coordinator.stamp(base).finished_below,
-            forgotten: known.filter(|(_, known)| known.is_forgotten).map(|(node, _)| *node).collect(),
+            forgotten: participant.outcomes().given_up().keys().copied().collect(),
+            forgotten_coordinators: known.filter(|(_, known)| known.is_forgotten).map(|(id, _)| *id).collect(),
             unready: participant.room().unready(),
             halted: base.chassis.halted().cloned(),
             ignored: base.chassis.ignored().map(|(ignored, count)| (ignored.name(), count)).collect(),

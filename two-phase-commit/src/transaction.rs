@@ -5,7 +5,14 @@ use std::fmt;
 use quorate_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Number of one start of a coordinator, from 1. It is durable before any message carries it.
+/// Identity of a coordinator: that of its decision log. A coordinator is no node: whichever node has the log serves it, and
+/// another node that takes the log over serves it from then on, in a higher [`Epoch`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CoordinatorId(pub u64);
+
+/// Number of one start of a coordinator, from 1. Every start raises it in the decision log, on whichever node it is, before
+/// any message carries it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
@@ -19,12 +26,12 @@ pub struct TransactionNumber {
     pub sequence: u64,
 }
 
-/// Id of a transaction, unique for ever. It names the coordinator.
+/// Id of a transaction, unique for ever. It names the coordinator, and not the node that serves it.
 #[doc(alias = "xid")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TransactionId {
-    /// Id of the coordinating node.
-    pub coordinator: NodeId,
+    /// Its coordinator.
+    pub coordinator: CoordinatorId,
     /// Its number at the coordinator.
     pub number: TransactionNumber,
 }
@@ -72,6 +79,14 @@ pub enum Unready {
     TooLarge,
 }
 
+impl CoordinatorId {
+    /// The coordinator whose decisions lie in this node's own log.
+    #[must_use]
+    pub const fn of_node(node: NodeId) -> Self {
+        Self(node.0)
+    }
+}
+
 impl TransactionNumber {
     /// The number after this one in the same epoch.
     #[must_use]
@@ -92,6 +107,12 @@ impl fmt::Display for Unready {
             Self::Coordinators => "too many coordinators are known",
             Self::TooLarge => "the branch is too large",
         })
+    }
+}
+
+impl fmt::Display for CoordinatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quorate_protocol::{Instant, View, ViewWriter};
 
 use crate::TwoPhaseCommit;
+use crate::base::Base;
 use crate::coordinator::Coordinator;
 use crate::participant::Participant;
 use crate::state::Stage;
@@ -21,7 +22,8 @@ pub(crate) fn view(core: &TwoPhaseCommit) -> View {
     out.put(&(base.config.node(), chassis.standings(), chassis.storage(), chassis.halted()));
     out.put(&coordinator.next_number(base));
     put_coordinator(&mut out, coordinator, report);
-    put_participant(&mut out, participant, report);
+    out.put(&base.served_by);
+    put_participant(&mut out, base, participant, report);
     for (at, timer) in base.timers.iter() {
         out.put(&(out.time(at), timer));
     }
@@ -43,16 +45,17 @@ fn put_coordinator(out: &mut ViewWriter, coordinator: &Coordinator, report: Repo
     }
 }
 
-fn put_participant(out: &mut ViewWriter, participant: &Participant, report: Report) {
+fn put_participant(out: &mut ViewWriter, base: &Base, participant: &Participant, report: Report) {
     let outcomes = participant.outcomes();
     out.put(&(participant.recovering(), participant.unheard(), participant.room().unready()));
-    out.put(&(outcomes.known(), outcomes.tombstones()));
+    out.put(&(outcomes.known(), outcomes.tombstones(), outcomes.given_up()));
     for (transaction, branch) in participant.branches() {
         let request = branch.request.map(|ticket| out.ticket(ticket));
         out.put(&(transaction, branch.stage, &branch.participants, &branch.payload, branch.key, request));
         let in_doubt = report.at(branch.since, branch.is_reported).map(|at| out.time(at));
         let overdue = report.at(branch.asked_since, branch.is_overdue).map(|at| out.time(at));
-        out.put(&(branch.attempt.min(1), in_doubt, overdue));
+        let asked = branch.attempt.checked_sub(2).and_then(|number| base.member_in_turn(number));
+        out.put(&(branch.attempt.min(2), asked, in_doubt, overdue));
     }
 }
 

@@ -10,8 +10,10 @@
 //! delegated: version | 3 | number | participant (8) | payload (the rest)
 //! prepared:  version | 4 | id | participants: count (2), node (8) each | payload (the rest)
 //! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned
-//! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | 1 if given up by an operator, or 0
+//! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | server (8)
+//!                                | sum of: 1 if given up by an operator, 2 if the server is known (otherwise it is 0)
 //! unfinished: version | 7 | coordinator (8) | finished until (number) | the numbers that are not (the rest), ascending
+//! given up:  version | 8 | node (8)
 //! ```
 //!
 //! The key of a record only identifies its place: each transaction and role gets a new one.
@@ -21,9 +23,8 @@ use std::collections::BTreeSet;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError};
 
-use crate::message::Stamp;
 use crate::state::{BranchEnd, DurableState};
-use crate::{Decision, Epoch, TransactionId, TransactionNumber};
+use crate::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber};
 
 /// Content of a record of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,28 @@ pub(crate) enum Record {
     Prepared { transaction: TransactionId, participants: BTreeSet<NodeId>, payload: Bytes },
     /// The end of a participant's branch.
     Settled { transaction: TransactionId, end: BranchEnd },
-    /// The last stamp of a coordinator.
-    Known { coordinator: NodeId, stamp: Stamp, is_forgotten: bool },
+    /// The last stamp of a coordinator, and the node that sent it.
+    Known(KnownRecord),
     /// The finished transactions of a coordinator although earlier ones are not: all below `until` except these.
-    Unfinished { coordinator: NodeId, until: TransactionNumber, unfinished: BTreeSet<TransactionNumber> },
+    Unfinished { coordinator: CoordinatorId, until: TransactionNumber, unfinished: BTreeSet<TransactionNumber> },
+    /// An operator has given this node up.
+    GivenUp { node: NodeId },
+}
+
+/// Content of [`Record::Known`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownRecord {
+    pub(crate) coordinator: CoordinatorId,
+    pub(crate) epoch: Epoch,
+    /// The node that serves the coordinator.
+    pub(crate) server: Option<NodeId>,
+    pub(crate) finished_below: TransactionNumber,
+    /// True if an operator has given the coordinator up.
+    pub(crate) is_forgotten: bool,
 }
 
 /// Size of a record of [`Record::Known`].
-pub(crate) const KNOWN_BYTES: usize = 2 + 8 + 8 + NUMBER_BYTES + 1;
+pub(crate) const KNOWN_BYTES: usize = 2 + 8 + 8 + NUMBER_BYTES + 8 + 1;
 /// Size of a transaction number in a record.
 pub(crate) const NUMBER_BYTES: usize = 16;
 /// Size of a state record.
@@ -93,12 +108,13 @@ impl Record {
                     BranchEnd::ReadOnly => unreachable!("nothing is recorded of a read-only branch"),
                 });
             }
-            Self::Known { coordinator, stamp, is_forgotten } => {
+            Self::Known(known) => {
                 out.put_u8(KNOWN);
-                out.put_u64_le(coordinator.0);
-                out.put_u64_le(stamp.epoch.0);
-                put_number(out, stamp.finished_below);
-                out.put_u8(u8::from(*is_forgotten));
+                out.put_u64_le(known.coordinator.0);
+                out.put_u64_le(known.epoch.0);
+                put_number(out, known.finished_below);
+                out.put_u64_le(known.server.unwrap_or_default().0);
+                out.put_u8(u8::from(known.is_forgotten) | u8::from(known.server.is_some()) << 1);
             }
             Self::Unfinished { coordinator, until, unfinished } => {
                 out.put_u8(UNFINISHED);
@@ -107,6 +123,10 @@ impl Record {
                 for number in unfinished {
                     put_number(out, *number);
                 }
+            }
+            Self::GivenUp { node } => {
+                out.put_u8(GIVEN_UP);
+                out.put_u64_le(node.0);
             }
         }
     }
@@ -132,29 +152,22 @@ impl Record {
                     Ok(0) => BranchEnd::Decided(Decision::Abort),
                     Ok(1) => BranchEnd::Decided(Decision::Commit),
                     Ok(2) => BranchEnd::Abandoned,
-                    _ => return Err(StateError::Malformed),
+                    Ok(end) => return Err(StateError::Kind(end)),
+                    Err(_) => return Err(StateError::Malformed),
                 };
                 Self::Settled { transaction, end }
             }
-            KNOWN => {
-                let coordinator = NodeId(take_u64(rest)?);
-                let stamp = Stamp { epoch: Epoch(take_u64(rest)?), finished_below: take_number(rest)? };
-                let is_forgotten = match rest.try_get_u8() {
-                    Ok(0) => false,
-                    Ok(1) => true,
-                    _ => return Err(StateError::Malformed),
-                };
-                Self::Known { coordinator, stamp, is_forgotten }
-            }
+            KNOWN => Self::Known(take_known(rest)?),
             UNFINISHED => {
-                let (coordinator, until) = (NodeId(take_u64(rest)?), take_number(rest)?);
+                let (coordinator, until) = (CoordinatorId(take_u64(rest)?), take_number(rest)?);
                 let mut unfinished = BTreeSet::new();
                 while rest.has_remaining() {
                     unfinished.insert(take_number(rest)?);
                 }
                 Self::Unfinished { coordinator, until, unfinished }
             }
-            _ => return Err(StateError::Malformed),
+            GIVEN_UP => Self::GivenUp { node: NodeId(take_u64(rest)?) },
+            kind => return Err(StateError::Kind(kind)),
         };
         if bytes.is_empty() { Ok(record) } else { Err(StateError::Malformed) }
     }
@@ -200,7 +213,18 @@ fn put_id(out: &mut BytesMut, transaction: TransactionId) {
 }
 
 fn take_id(rest: &mut Bytes) -> Result<TransactionId, StateError> {
-    Ok(TransactionId { coordinator: NodeId(take_u64(rest)?), number: take_number(rest)? })
+    Ok(TransactionId { coordinator: CoordinatorId(take_u64(rest)?), number: take_number(rest)? })
+}
+
+fn take_known(rest: &mut Bytes) -> Result<KnownRecord, StateError> {
+    let (coordinator, epoch) = (CoordinatorId(take_u64(rest)?), Epoch(take_u64(rest)?));
+    let (finished_below, server) = (take_number(rest)?, NodeId(take_u64(rest)?));
+    let (is_forgotten, server) = match rest.try_get_u8() {
+        Ok(flags @ (0 | 1)) if server == NodeId(0) => (flags == 1, None),
+        Ok(flags @ (2 | 3)) => (flags == 3, Some(server)),
+        _ => return Err(StateError::Malformed),
+    };
+    Ok(KnownRecord { coordinator, epoch, server, finished_below, is_forgotten })
 }
 
 fn put_nodes(out: &mut BytesMut, nodes: &BTreeSet<NodeId>) {
@@ -227,6 +251,7 @@ const PREPARED: u8 = 4;
 const SETTLED: u8 = 5;
 const KNOWN: u8 = 6;
 const UNFINISHED: u8 = 7;
+const GIVEN_UP: u8 = 8;
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,12 @@ use super::*;
 
 fn records() -> Vec<Record> {
     let number = TransactionNumber { epoch: Epoch(3), sequence: 500 };
-    let transaction = TransactionId { coordinator: NodeId(1), number };
+    let transaction = TransactionId { coordinator: CoordinatorId(1), number };
     let nodes: BTreeSet<NodeId> = [NodeId(2), NodeId(3)].into();
     let payload = Bytes::from_static(b"pay");
-    let stamp = Stamp { epoch: Epoch(3), finished_below: TransactionNumber { epoch: Epoch(3), sequence: 7 } };
+    let finished_below = TransactionNumber { epoch: Epoch(3), sequence: 7 };
+    let (coordinator, epoch, server) = (CoordinatorId(4), Epoch(3), Some(NodeId(5)));
+    let known = KnownRecord { coordinator, epoch, server, finished_below, is_forgotten: false };
     vec![
         Record::Commit { number, writers: nodes.clone() },
         Record::Ended { number, writers: nodes.clone() },
@@ -14,9 +16,11 @@ fn records() -> Vec<Record> {
         Record::Settled { transaction, end: BranchEnd::Decided(Decision::Commit) },
         Record::Settled { transaction, end: BranchEnd::Decided(Decision::Abort) },
         Record::Settled { transaction, end: BranchEnd::Abandoned },
-        Record::Known { coordinator: NodeId(4), stamp, is_forgotten: false },
-        Record::Known { coordinator: NodeId(4), stamp, is_forgotten: true },
-        Record::Unfinished { coordinator: NodeId(4), until: number, unfinished: [stamp.finished_below].into() },
+        Record::Known(known),
+        Record::Known(KnownRecord { is_forgotten: true, ..known }),
+        Record::Known(KnownRecord { server: None, is_forgotten: true, ..known }),
+        Record::Unfinished { coordinator, until: number, unfinished: [finished_below].into() },
+        Record::GivenUp { node: NodeId(4) },
     ]
 }
 
@@ -40,6 +44,15 @@ fn records_are_read_as_they_were_written_and_not_in_part() {
         let newer = [&[2], &bytes[1..]].concat();
         assert_eq!(Record::decode(newer.into()), Err(StateError::Version(2)));
     }
+}
+
+#[test]
+fn an_unknown_kind_of_record_or_end_is_named() {
+    assert_eq!(Record::decode(Bytes::from_static(&[VERSION, 200])), Err(StateError::Kind(200)));
+    let settled = Record::Settled { transaction: TransactionId::default(), end: BranchEnd::Abandoned }.encode();
+    let newer = [&settled[..settled.len() - 1], &[99]].concat();
+    assert_eq!(Record::decode(newer.into()), Err(StateError::Kind(99)));
+    assert_eq!(Record::decode(Bytes::from_static(&[VERSION])), Err(StateError::Malformed));
 }
 
 #[test]

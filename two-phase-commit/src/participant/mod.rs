@@ -10,6 +10,7 @@
 //! A tombstone stays until the coordinator reports the transaction as finished. It answers repeated messages, and
 //! refuses a prepare that arrives after the decision.
 
+mod answers;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ use crate::recovery::TWO_RECORDS;
 use crate::room::Room;
 use crate::state::{Awaited, Branch, BranchEnd, BranchStage, KnownCoordinator, Tombstone};
 use crate::timers::Timer;
-use crate::{Decision, Event, TransactionId, TransactionRefusal, Unready, Vote};
+use crate::{CoordinatorId, Decision, Event, TransactionId, TransactionRefusal, Unready, Vote};
 
 /// The branches of transactions at this node.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +77,8 @@ impl Participant {
         self.branches.get(&transaction).map(|branch| branch.stage)
     }
 
-    /// Takes up a branch in doubt from its record.
+    /// Takes up a branch in doubt from its record. The branches of another node are none of this one's, although it may
+    /// have taken over that node's log.
     pub(crate) fn adopt_branch(
         &mut self,
         base: &Base,
@@ -85,6 +87,9 @@ impl Participant {
         participants: BTreeSet<NodeId>,
         payload: Bytes,
     ) -> Result<(), RecoverError> {
+        if !participants.contains(&base.config.node()) {
+            return Err(RecoverError::Inconsistent("a branch in the log is another node's"));
+        }
         self.room.take_on(transaction.coordinator, payload.len());
         let mut branch = Branch::new(BranchStage::Prepared, participants, payload, base.now());
         branch.key = Some(key);
@@ -102,7 +107,7 @@ impl Participant {
     /// Takes up a record of a coordinator: `adopt` is given what is known of the coordinator.
     pub(crate) fn adopt_known(
         &mut self,
-        coordinator: NodeId,
+        coordinator: CoordinatorId,
         adopt: impl FnOnce(&mut KnownCoordinator) -> Option<u64>,
     ) -> Result<(), RecoverError> {
         self.outcomes.adopt_known(coordinator, adopt)
@@ -145,8 +150,8 @@ impl Participant {
         self.outcomes.on_stamp(base, &mut self.room, from, transaction, stamp)
     }
 
-    pub(crate) fn on_finished(&mut self, base: &mut Base, from: NodeId, finished: Finished) -> Result<(), Ignored> {
-        self.outcomes.on_finished(base, &mut self.room, from, finished)
+    pub(crate) fn on_finished(&mut self, base: &mut Base, finished: Finished) -> Result<(), Ignored> {
+        self.outcomes.on_finished(base, &mut self.room, finished)
     }
 
     pub(crate) fn on_collect_timeout(&mut self, base: &mut Base) {
@@ -155,13 +160,28 @@ impl Participant {
 
     /// An operator has given the node up.
     pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) -> Result<(), TransactionRefusal> {
-        self.outcomes.give_up(base, &mut self.room, node)
+        self.outcomes.give_up(base, node)
+    }
+
+    /// An operator has given the coordinator up.
+    pub(crate) fn forget_coordinator(
+        &mut self,
+        base: &mut Base,
+        coordinator: CoordinatorId,
+    ) -> Result<(), TransactionRefusal> {
+        self.outcomes.forget_coordinator(base, &mut self.room, coordinator)
+    }
+
+    /// Takes up the record of a node that was given up.
+    pub(crate) fn adopt_given_up(&mut self, node: NodeId, key: u64) -> Result<(), RecoverError> {
+        self.outcomes.adopt_given_up(node, key)
     }
 
     pub(crate) fn on_enlist(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), TransactionRefusal> {
         base.check_introduced()?;
-        let is_over = self.outcomes.is_collected(transaction)
-            || transaction.number.epoch < self.outcomes.stamp_of(transaction.coordinator).epoch
+        let is_over = self.outcomes.is_forgotten(transaction.coordinator)
+            || self.outcomes.is_collected(transaction)
+            || transaction.number.epoch < self.outcomes.epoch_of(transaction.coordinator)
             || self.outcomes.tombstone(transaction).is_some();
         if is_over {
             return Err(TransactionRefusal::NotBegun);
@@ -189,24 +209,24 @@ impl Participant {
             return Err(Ignored::Absurd);
         }
         match self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end) {
-            Some(BranchEnd::ReadOnly) => return vote_again(base, transaction, Vote::ReadOnly),
+            Some(BranchEnd::ReadOnly) => return answers::vote_again(base, &self.outcomes, transaction, Vote::ReadOnly),
             Some(BranchEnd::Decided(Decision::Commit)) => return Err(Ignored::Stale),
             Some(BranchEnd::Decided(Decision::Abort) | BranchEnd::Abandoned) => {
-                return vote_again(base, transaction, Vote::No);
+                return answers::vote_again(base, &self.outcomes, transaction, Vote::No);
             }
             None => {}
         }
         match self.stage_of(transaction) {
-            Some(BranchStage::Prepared) => return vote_again(base, transaction, Vote::Yes),
+            Some(BranchStage::Prepared) => return answers::vote_again(base, &self.outcomes, transaction, Vote::Yes),
             Some(BranchStage::Enlisted) | None => {}
             Some(_) => return Err(Ignored::Repeated),
         }
         let settings = base.config.settings();
         if participants.len() > settings.participants_max || payload.len() > settings.payload_bytes_max {
-            return self.room.refuse(base, transaction.coordinator, Some(transaction), Unready::TooLarge);
+            return self.refuse(base, transaction, Unready::TooLarge);
         }
         if let Err(why) = self.check_new(base, transaction, payload.len()) {
-            return self.room.refuse(base, transaction.coordinator, Some(transaction), why);
+            return self.refuse(base, transaction, why);
         }
         self.room.accept();
         self.add_branch(base, transaction, BranchStage::Preparing, participants, payload);
@@ -221,12 +241,12 @@ impl Participant {
         }
         match self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end) {
             Some(BranchEnd::Decided(decision)) => {
-                tell_outcome(base, transaction.coordinator, transaction, decision);
+                answers::outcome(base, &self.outcomes, transaction, decision);
                 return Ok(());
             }
             // The branch was enlisted, and given up before it was asked to prepare.
             Some(BranchEnd::Abandoned | BranchEnd::ReadOnly) => {
-                tell_outcome(base, transaction.coordinator, transaction, Decision::Abort);
+                answers::outcome(base, &self.outcomes, transaction, Decision::Abort);
                 return Ok(());
             }
             None => {}
@@ -236,7 +256,7 @@ impl Participant {
         }
         let is_too_large = payload.len() > base.config.settings().payload_bytes_max;
         if let Err(why) = self.check_new(base, transaction, if is_too_large { 0 } else { payload.len() }) {
-            return self.room.refuse(base, transaction.coordinator, Some(transaction), why);
+            return self.refuse(base, transaction, why);
         }
         if is_too_large {
             // It will never be accepted, and no other node may decide: the decision was left to this node.
@@ -259,7 +279,7 @@ impl Participant {
         if let Some(tombstone) = self.outcomes.tombstone(transaction) {
             return match (tombstone.end, decision) {
                 (BranchEnd::Decided(Decision::Commit), Decision::Commit) => {
-                    acknowledge(base, transaction, Acknowledgement::AlreadyDone);
+                    answers::acknowledge(base, &self.outcomes, transaction, Acknowledgement::AlreadyDone);
                     Ok(())
                 }
                 (BranchEnd::Decided(Decision::Commit), Decision::Abort) => break_law(base, ABORT_OF_COMMITTED),
@@ -285,7 +305,7 @@ impl Participant {
                 Ok(())
             }
             (None, Decision::Commit) => {
-                acknowledge(base, transaction, Acknowledgement::Forgotten);
+                answers::acknowledge(base, &self.outcomes, transaction, Acknowledgement::Forgotten);
                 Ok(())
             }
             (None, Decision::Abort) => self.fence(base, transaction),
@@ -320,7 +340,7 @@ impl Participant {
             | (_, Some(BranchEnd::Decided(decision))) => decision,
             _ => return Err(Ignored::Undecided),
         };
-        tell_outcome(base, from, transaction, decision);
+        answers::outcome_to(base, from, transaction, decision);
         Ok(())
     }
 
@@ -356,7 +376,7 @@ impl Participant {
         }
         branch.stage = BranchStage::Prepared;
         branch.since = now;
-        send_vote(base, transaction, Vote::Yes);
+        answers::vote(base, &self.outcomes, transaction, Vote::Yes);
         // If the vote is lost, the coordinator asks again. This node asks only once the coordinator could have decided.
         base.timers.arm(Timer::Branch(transaction), now.after(base.config.settings().vote_timeout));
     }
@@ -393,7 +413,7 @@ impl Participant {
         branch.key = None;
         if branch.stage == BranchStage::Writing {
             self.abort_branch(base, transaction, BranchEnd::Abandoned);
-            send_vote(base, transaction, Vote::No);
+            answers::vote(base, &self.outcomes, transaction, Vote::No);
         }
     }
 
@@ -414,14 +434,16 @@ impl Participant {
         }
     }
 
-    /// Still in doubt: asks the coordinator, and all participants if the coordinator does not answer.
+    /// Still in doubt: asks the coordinator, all participants if the coordinator does not answer, and then another member
+    /// each time as well, which may have taken the coordinator over.
     fn inquire(&mut self, base: &mut Base, transaction: TransactionId) {
         let (now, report_after) = (base.now(), base.config.settings().report_after);
         let me = base.config.node();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
-        let mut asked = BTreeSet::from([transaction.coordinator]);
+        let mut asked: BTreeSet<NodeId> = self.outcomes.server_of(transaction.coordinator).into_iter().collect();
         if branch.attempt > 0 {
             asked.extend(branch.participants.iter().filter(|node| **node != me));
+            asked.extend(branch.attempt.checked_sub(2).and_then(|number| base.member_in_turn(number)));
         }
         branch.attempt = branch.attempt.saturating_add(1);
         let (age, attempt) = (now.since(branch.since), branch.attempt);
@@ -497,13 +519,18 @@ impl Participant {
             return self.abort_branch(base, transaction, BranchEnd::Decided(Decision::Abort));
         }
         let written = self.settle(base, transaction, Decision::Abort);
-        let outcome = Message::Outcome { transaction, decision: Decision::Abort };
-        base.chassis.outbox.send_after(written, transaction.coordinator, outcome);
+        answers::send_after(
+            base,
+            &self.outcomes,
+            written,
+            transaction,
+            Message::Outcome { transaction, decision: Decision::Abort },
+        );
     }
 
     /// A decision to abort arrived before the prepare, which will be refused.
     pub(crate) fn fence(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), Ignored> {
-        let is_refused_anyway = transaction.number.epoch < self.outcomes.stamp_of(transaction.coordinator).epoch;
+        let is_refused_anyway = transaction.number.epoch < self.outcomes.epoch_of(transaction.coordinator);
         if self.outcomes.is_collected(transaction) || is_refused_anyway {
             return Err(Ignored::Collected);
         }
@@ -523,6 +550,12 @@ impl Participant {
         self.outcomes.bury(base, &mut self.room, transaction, Tombstone { end, key });
     }
 
+    /// Does not accept a branch now, and tells the coordinator why.
+    fn refuse(&mut self, base: &mut Base, transaction: TransactionId, why: Unready) -> Result<(), Ignored> {
+        let server = self.outcomes.server_of(transaction.coordinator);
+        self.room.refuse(base, transaction.coordinator, server.map(|server| (server, transaction)), why)
+    }
+
     /// Checks that the application was told what a branch in doubt holds before it is told the branch's end.
     fn check_heard(&self, transaction: TransactionId) -> Result<(), Ignored> {
         if self.unheard.contains(&transaction) { Err(Ignored::Recovering) } else { Ok(()) }
@@ -538,26 +571,6 @@ impl Participant {
         }
         self.room.check(base, transaction.coordinator, bytes)
     }
-}
-
-fn send_vote(base: &mut Base, transaction: TransactionId, vote: Vote) {
-    base.send(transaction.coordinator, Message::Vote { transaction, vote });
-}
-
-fn acknowledge(base: &mut Base, transaction: TransactionId, how: Acknowledgement) {
-    let covered = base.chassis.outbox.newest_write();
-    base.chassis.outbox.send_after(covered, transaction.coordinator, Message::Acknowledge { transaction, how });
-}
-
-/// Tells a decision once every record that it depends on is durable.
-fn tell_outcome(base: &mut Base, to: NodeId, transaction: TransactionId, decision: Decision) {
-    let covered = base.flush();
-    base.chassis.outbox.send_after(covered, to, Message::Outcome { transaction, decision });
-}
-
-fn vote_again(base: &mut Base, transaction: TransactionId, vote: Vote) -> Result<(), Ignored> {
-    send_vote(base, transaction, vote);
-    Err(Ignored::Repeated)
 }
 
 fn break_law(base: &mut Base, law: &'static str) -> Result<(), Ignored> {

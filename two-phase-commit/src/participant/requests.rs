@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Output, Ticket};
 
-use super::{Participant, send_vote};
+use super::{Participant, answers};
 use crate::base::Base;
 use crate::error::Ignored;
 use crate::message::{Acknowledgement, Message};
@@ -56,22 +56,33 @@ impl Participant {
             (BranchStage::Preparing, Answer::Voted(Vote::ReadOnly)) => {
                 self.bury(base, transaction, BranchEnd::ReadOnly, None);
                 self.outcomes.collect(base, &mut self.room, transaction.coordinator);
-                send_vote(base, transaction, Vote::ReadOnly);
+                answers::vote(base, &self.outcomes, transaction, Vote::ReadOnly);
             }
             (BranchStage::Preparing, Answer::Voted(Vote::No)) => {
                 self.settle_aborted(base, transaction, BranchEnd::Abandoned);
-                send_vote(base, transaction, Vote::No);
+                answers::vote(base, &self.outcomes, transaction, Vote::No);
             }
             (BranchStage::Committing, Answer::Done) => {
                 let written = self.settle(base, transaction, Decision::Commit);
-                let applied = Message::Acknowledge { transaction, how: Acknowledgement::Applied };
-                base.chassis.outbox.send_after(written, transaction.coordinator, applied);
+                let how = Acknowledgement::Applied;
+                answers::send_after(
+                    base,
+                    &self.outcomes,
+                    written,
+                    transaction,
+                    Message::Acknowledge { transaction, how },
+                );
             }
             (BranchStage::Aborting(end), Answer::Done) => self.settle_aborted(base, transaction, end),
             (BranchStage::Delegated, Answer::Decided(decision)) => {
                 let written = self.settle(base, transaction, decision);
-                let outcome = Message::Outcome { transaction, decision };
-                base.chassis.outbox.send_after(written, transaction.coordinator, outcome);
+                answers::send_after(
+                    base,
+                    &self.outcomes,
+                    written,
+                    transaction,
+                    Message::Outcome { transaction, decision },
+                );
             }
             (_, answer) => {
                 self.on_request_failed(base, transaction);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{Law, NodeId, Violation};
 
+use crate::base::Base;
 use crate::state::{BranchEnd, BranchStage, Stage, Tombstone};
-use crate::{Decision, TransactionId, TransactionNumber, TwoPhaseCommit};
+use crate::{CoordinatorId, Decision, TransactionId, TransactionNumber, TwoPhaseCommit};
 
 /// All laws.
 pub fn laws() -> Vec<Box<dyn Law<TwoPhaseCommit>>> {
@@ -192,7 +193,7 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
                 // An operator may have given one up.
                 let is_missing = |writer: &&NodeId| {
                     !self.committed.contains(&(transaction, **writer))
-                        && !core.participant.outcomes().is_forgotten(**writer)
+                        && !core.participant.outcomes().is_given_up(**writer)
                 };
                 if let Some(writer) = writers.iter().find(is_missing) {
                     let detail =
@@ -208,10 +209,10 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
 /// A coordinator never uses a number twice.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct NoNumberTwice {
-    /// Each coordinator's current epoch and next number; removed while it is down.
+    /// The current epoch and next number of each node that serves a coordinator; removed while it is down.
     next: BTreeMap<NodeId, TransactionNumber>,
-    /// The highest number that was seen in use.
-    used: BTreeMap<NodeId, TransactionNumber>,
+    /// The highest number of each coordinator that was seen in use.
+    used: BTreeMap<CoordinatorId, TransactionNumber>,
 }
 
 impl Law<TwoPhaseCommit> for NoNumberTwice {
@@ -221,11 +222,12 @@ impl Law<TwoPhaseCommit> for NoNumberTwice {
 
     fn check(&mut self, nodes: &[(NodeId, &TwoPhaseCommit)]) -> Result<(), Violation> {
         self.next.retain(|node, _| nodes.iter().any(|(id, _)| id == node));
-        // A node that was not introduced begins nothing.
-        for (node, core) in nodes.iter().filter(|(node, core)| core.base.chassis.is_member(*node)) {
+        // A node that was not introduced begins nothing, nor does one whose coordinator was taken over.
+        let begins = |base: &Base, node| base.chassis.is_member(node) && base.served_by.is_none();
+        for (node, core) in nodes.iter().filter(|(node, core)| begins(&core.base, *node)) {
             let next = core.coordinator.next_number(&core.base);
             let before = self.next.insert(*node, next);
-            let used = self.used.entry(*node).or_default();
+            let used = self.used.entry(core.base.config.coordinator()).or_default();
             if before.is_none_or(|before| before > next) && next <= *used {
                 let detail = format!("node {node} gives out {next} after {used}");
                 return Err(Violation { law: "no number twice", detail });

@@ -12,7 +12,7 @@ use crate::TwoPhaseCommit;
 pub use laws::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, laws};
 pub use manager::{Manager, Work};
 pub use said::records;
-pub use subject::Site;
+pub use subject::{Setup, Site};
 pub use words::{Ends, Transactions};
 
 /// A cluster of cores of two-phase commit.

@@ -8,7 +8,7 @@ use quorate_protocol::testing::Stream;
 use crate::codec::{Record, decode_state};
 use crate::message::{Acknowledgement, Decide, Message, Prepare, Stamp};
 use crate::state::{BranchEnd, DurableState};
-use crate::{Decision, Event, TransactionId, TransactionNumber, TransactionOutcome, Vote};
+use crate::{CoordinatorId, Decision, Event, TransactionId, TransactionNumber, TransactionOutcome, Vote};
 
 /// Checks that a node's messages and events depend only on the content of its disk.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Said {
                 let is_there = self.is_settled(*transaction, Decision::Commit) || self.is_finished(*transaction);
                 assert!(is_there, "{transaction}: a commit was acknowledged before it was durable");
             }
-            Message::Outcome { transaction, decision } if to == transaction.coordinator => {
+            Message::Outcome { transaction, decision } if self.is_server(to, transaction.coordinator) => {
                 let is_there = self.is_settled(*transaction, *decision) || self.is_finished(*transaction);
                 assert!(is_there, "{transaction}: {decision:?} was told before it was durable");
             }
@@ -74,7 +74,8 @@ impl Said {
             Message::Outcome { .. }
             | Message::Vote { .. }
             | Message::Inquire { .. }
-            | Message::InquireFinished
+            | Message::InquireFinished { .. }
+            | Message::Served { .. }
             | Message::Finished(_) => {}
         }
     }
@@ -151,11 +152,17 @@ impl Said {
         })
     }
 
+    /// True if this node serves the coordinator, as far as is written down here.
+    fn is_server(&self, node: NodeId, of: CoordinatorId) -> bool {
+        let is_it = |record: &Record| matches!(record, Record::Known(known) if known.coordinator == of && known.server == Some(node));
+        self.records.iter().any(is_it)
+    }
+
     /// True if its coordinator reported it as finished, and this node has written that down.
     fn is_finished(&self, transaction: TransactionId) -> bool {
         self.records.iter().any(|record| match record {
-            Record::Known { coordinator, stamp, is_forgotten } if *coordinator == transaction.coordinator => {
-                *is_forgotten || transaction.number < stamp.finished_below
+            Record::Known(known) if known.coordinator == transaction.coordinator => {
+                known.is_forgotten || transaction.number < known.finished_below
             }
             Record::Unfinished { coordinator, until, unfinished } if *coordinator == transaction.coordinator => {
                 transaction.number < *until && !unfinished.contains(&transaction.number)
@@ -168,7 +175,8 @@ impl Said {
 /// Number of a disk's records of transactions.
 #[must_use]
 pub fn records(disk: &Stream) -> usize {
-    let is_of_one = |record: &&Record| !matches!(record, Record::Known { .. } | Record::Unfinished { .. });
+    let is_of_one =
+        |record: &&Record| !matches!(record, Record::Known(_) | Record::Unfinished { .. } | Record::GivenUp { .. });
     decoded(disk).iter().filter(is_of_one).count()
 }
 

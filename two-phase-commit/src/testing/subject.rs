@@ -1,6 +1,6 @@
 //! Two-phase commit in a cluster under test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::testing::Subject;
 use quorate_protocol::{Input, Instant, Law, NodeId, Ticket};
@@ -9,7 +9,22 @@ use super::laws::laws;
 use super::manager::Manager;
 use super::said::Said;
 use super::{Builder, Cluster, Node};
-use crate::{Answer, Config, Event, Message, Request, Settings, TwoPhaseCommit};
+use crate::{Answer, Config, CoordinatorId, Event, Message, Request, Settings, TwoPhaseCommit};
+
+/// Settings of all nodes of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Times and bounds.
+    pub settings: Settings,
+    /// The coordinators of nodes that take over another one than that of their own log, in their second start.
+    pub coordinators: BTreeMap<NodeId, CoordinatorId>,
+}
+
+impl From<Settings> for Setup {
+    fn from(settings: Settings) -> Self {
+        Self { settings, coordinators: BTreeMap::new() }
+    }
+}
 
 /// The application of a node: a resource manager, and the requests that wait for it.
 #[derive(Debug, Default)]
@@ -26,11 +41,16 @@ pub struct Site {
 }
 
 impl Subject for TwoPhaseCommit {
-    type Settings = Settings;
+    type Settings = Setup;
     type Application = Site;
 
-    fn config(cluster: &Builder, node: NodeId, _start: u64) -> Config {
-        Config::new(node, cluster.seed ^ node.0, cluster.settings.clone()).expect("usable settings")
+    fn config(cluster: &Builder, node: NodeId, start: u64) -> Config {
+        let Setup { settings, coordinators } = &cluster.settings;
+        let config = Config::new(node, cluster.seed ^ node.0, settings.clone()).expect("usable settings");
+        match coordinators.get(&node) {
+            Some(coordinator) if start > 1 => config.with_coordinator(*coordinator),
+            _ => config,
+        }
     }
 
     fn laws() -> Vec<Box<dyn Law<Self>>> {

@@ -48,7 +48,7 @@ fn scenarios() -> Vec<Scenario> {
 /// Runs a scenario with crashes before these steps, counted from its beginning. Returns the number of steps.
 fn run(scenario: &Scenario, crashes: &[u64], restart_after: Duration) -> u64 {
     let settings = Settings { one_phase: scenario.one_phase, outcomes_max: 1, ..Settings::default() };
-    let mut cluster = Builder::new(scenario.nodes, 7).settings(settings).start();
+    let mut cluster = Builder::new(scenario.nodes, 7).settings(settings.into()).start();
     cluster.faults.latency_max = Duration::from_millis(3);
     cluster.restart_after = restart_after;
     let transaction = cluster.begin(1);
@@ -78,6 +78,7 @@ fn check_outcome(cluster: &mut Cluster, scenario: &Scenario, transaction: Transa
         Some(TransactionOutcome::Committed) => assert!(committed > 0, "what was told is true"),
         Some(TransactionOutcome::Aborted(_)) => assert_eq!(committed, 0, "what was told is true"),
         Some(TransactionOutcome::ReadOnly) => assert!(writers.is_empty()),
+        Some(other) => panic!("no transaction ends like this: {other}"),
         None => {}
     }
     for node in writers {
@@ -123,7 +124,7 @@ fn two_crashes_at_any_boundaries_leave_one_outcome() {
 /// Messages and writes without a crash, except writes that wait for others.
 fn cost(branches: &[(u64, Work)], one_phase: OnePhase) -> (Traffic, Vec<u64>) {
     let settings = Settings { one_phase, lazy_delay: Duration::from_hours(1), ..Settings::default() };
-    let mut cluster = Builder::new(4, 1).settings(settings).start();
+    let mut cluster = Builder::new(4, 1).settings(settings.into()).start();
     let before = cluster.traffic();
     let writes: Vec<u64> = cluster.nodes.values().map(|node| node.traffic.writes).collect();
     cluster.transact(1, branches);
@@ -156,7 +157,7 @@ fn a_commit_costs_what_presumed_abort_promises() {
 #[test]
 fn an_abort_costs_what_presumed_abort_promises() {
     let settings = Settings { lazy_delay: Duration::from_hours(1), ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let before = cluster.traffic();
     cluster.hold_requests(2);
     cluster.transact(1, &[(2, Work::Refuse), (3, ONE)]);
@@ -182,7 +183,7 @@ fn one_participant_alone_costs_two_messages_and_two_writes() {
 #[test]
 fn decisions_that_come_together_are_one_write() {
     let settings = Settings { lazy_delay: Duration::from_hours(1), ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     cluster.hold_disk(1);
     let first = cluster.transact(1, &[(2, Work::Write(0)), (3, Work::Write(0))]);
     cluster.settle();

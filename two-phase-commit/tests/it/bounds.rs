@@ -37,7 +37,7 @@ fn commands_beyond_a_bound_are_refused_for_a_reason() {
         payload_bytes_total_max: 150,
         ..Settings::default()
     };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let (first, second) = (cluster.begin(1), cluster.begin(1));
     let third = cluster.command(1, |command| Command::Begin { command });
     assert_eq!(refusal(&cluster, 1, third), Some(TransactionRefusal::Overloaded));
@@ -83,7 +83,7 @@ fn a_full_disk_refuses_what_is_new() {
 #[test]
 fn what_is_too_old_is_forgotten_and_not_guessed() {
     let settings = Settings { outcomes_max: 2, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let mut ended = Vec::new();
     for _ in 0..4 {
         ended.push(cluster.transact(1, &[(2, ONE), (3, ONE)]));
@@ -109,7 +109,7 @@ fn what_is_too_old_is_forgotten_and_not_guessed() {
 #[test]
 fn a_restart_remembers_no_more_than_it_may() {
     let settings = Settings { outcomes_max: 2, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     for _ in 0..3 {
         cluster.transact(1, &[(2, ONE), (3, ONE)]);
         cluster.run(Duration::from_millis(600));
@@ -236,7 +236,7 @@ fn extreme_settings_neither_panic_nor_overflow() {
             continue;
         }
         taken += 1;
-        let mut cluster = Builder::new(3, 1).settings(settings).start();
+        let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
         let transaction = cluster.transact(1, &[(2, ONE), (3, ONE)]);
         cluster.run(Duration::from_secs(1));
         cluster.crash(2);

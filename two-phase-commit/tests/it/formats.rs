@@ -11,14 +11,15 @@ use quorate_protocol::{NodeId, Now, Operation, Protocol, RecoverError, Recovery,
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Small, Stamp};
 use quorate_two_phase_commit::testing::{Builder, Transactions, Work};
 use quorate_two_phase_commit::{
-    Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit, Unready, Vote,
+    Command, Config, CoordinatorId, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber,
+    TwoPhaseCommit, Unready, Vote,
 };
 
 fn messages() -> Vec<Message> {
     let finished_below = TransactionNumber { epoch: Epoch(3), sequence: 1000 };
-    let stamp = Stamp { epoch: Epoch(4), finished_below };
+    let stamp = Stamp { coordinator: CoordinatorId(1), epoch: Epoch(4), finished_below };
     let number = TransactionNumber { epoch: Epoch(4), sequence: 70_000 };
-    let transaction = TransactionId { coordinator: NodeId(1), number };
+    let transaction = TransactionId { coordinator: CoordinatorId(1), number };
     let payload = Bytes::from_static(b"payload");
     let participants = [NodeId(1), NodeId(2), NodeId(300)].into();
     let vote = |vote| Message::Vote { transaction, vote };
@@ -40,9 +41,10 @@ fn messages() -> Vec<Message> {
         outcome(Decision::Commit),
         outcome(Decision::Abort),
         Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload }),
-        Message::InquireFinished,
+        Message::InquireFinished { coordinator: CoordinatorId(1) },
         Message::Finished(Finished { stamp, until: number, unfinished: [finished_below].into() }),
         Message::Unready { transaction, why: Unready::LogBehind },
+        Message::Served { coordinator: CoordinatorId(1), epoch: Epoch(5), server: NodeId(2) },
     ]
 }
 
@@ -126,6 +128,7 @@ fn written() -> String {
     cluster.transact(1, &[(2, Work::Refuse), (3, Work::Write(2))]);
     cluster.transact(2, &[(3, Work::Write(3))]);
     cluster.quiesce();
+    cluster.command(3, |command| Command::Forget { command, node: NodeId(9) });
     assert_eq!(decided.number.sequence, 1);
     let mut text = String::new();
     let record = cluster.take_record();
@@ -146,7 +149,7 @@ fn written() -> String {
 fn records_keep_their_bytes() {
     let text = written();
     compare("records-v1.txt", include_str!("../golden/records-v1.txt"), &text);
-    for kind in ["0101", "0102", "0103", "0104", "0105", "0106", "0107"] {
+    for kind in ["0101", "0102", "0103", "0104", "0105", "0106", "0107", "0108"] {
         assert!(text.lines().any(|line| line.split(' ').nth(3).is_some_and(|hex| hex.starts_with(kind))), "{kind}");
     }
 }
@@ -171,7 +174,8 @@ fn released_records_are_read() {
             let journal = records.clone();
             if state.is_some() {
                 let journal = Some(Box::new(journal.into_iter()) as _);
-                recover(Recovery { state: state.clone(), journal, ..Recovery::default() }).expect("it is read");
+                recover(NodeId(node), Recovery { state: state.clone(), journal, ..Recovery::default() })
+                    .expect("it is read");
             }
         }
     }
@@ -195,7 +199,7 @@ fn older_records_of_a_key_do_not_count() {
             }
         }
         let journal = Some(Box::new(records.into_iter()) as _);
-        let core = recover(Recovery { state, journal, ..Recovery::default() }).expect("it is read");
+        let core = recover(*node, Recovery { state, journal, ..Recovery::default() }).expect("it is read");
         let (found, expected) = (core.status(), it.core().status());
         let counts =
             |status: &quorate_two_phase_commit::Status| (status.remembered, status.branches, status.tombstones);
@@ -206,7 +210,7 @@ fn older_records_of_a_key_do_not_count() {
 #[test]
 fn what_cannot_be_read_is_refused() {
     let state = Bytes::from_static(&[1; 25]);
-    let refused = |recovery: Recovery| recover(recovery).expect_err("it is refused");
+    let refused = |recovery: Recovery| recover(NodeId(1), recovery).expect_err("it is refused");
     let with_state = |bytes: &[u8]| Recovery { state: Some(Bytes::copy_from_slice(bytes)), ..Recovery::default() };
     assert_eq!(refused(with_state(&[])), RecoverError::State(StateError::Malformed));
     assert_eq!(refused(with_state(&state[..24])), RecoverError::State(StateError::Malformed));
@@ -216,13 +220,15 @@ fn what_cannot_be_read_is_refused() {
     assert!(matches!(refused(alone), RecoverError::Inconsistent(_)));
     let mut sound = vec![1; 9];
     sound.extend([0; 16]);
-    for (bytes, error) in [(&[1, 9][..], StateError::Malformed), (&[3, 1], StateError::Version(3))] {
+    for (bytes, error) in
+        [(&[1, 99][..], StateError::Kind(99)), (&[1], StateError::Malformed), (&[3, 1], StateError::Version(3))]
+    {
         let recovery = Recovery { journal: Some(record(bytes)), ..with_state(&sound) };
         assert_eq!(refused(recovery), RecoverError::State(error));
     }
 }
 
-fn recover(recovery: Recovery) -> Result<TwoPhaseCommit, RecoverError> {
-    let config = Config::new(NodeId(1), 1, Settings::default()).expect("valid");
+fn recover(node: NodeId, recovery: Recovery) -> Result<TwoPhaseCommit, RecoverError> {
+    let config = Config::new(node, 1, Settings::default()).expect("valid");
     TwoPhaseCommit::recover(Now::default(), config, recovery)
 }

@@ -10,8 +10,8 @@ use quorate_protocol::{
 use quorate_two_phase_commit::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Prepare, Stamp};
 use quorate_two_phase_commit::testing::{Cluster, Transactions, Work};
 use quorate_two_phase_commit::{
-    Answer, Command, CommandId, Config, Decision, Epoch, Message, Settings, TransactionId, TransactionNumber,
-    TwoPhaseCommit, Unready, Vote,
+    Answer, Command, CommandId, Config, CoordinatorId, Decision, Epoch, Message, Settings, TransactionId,
+    TransactionNumber, TwoPhaseCommit, Unready, Vote,
 };
 
 /// Numbers at the limits: small ones, and the largest.
@@ -28,11 +28,20 @@ fn transaction_number() -> impl Strategy<Value = TransactionNumber> {
 }
 
 fn transaction() -> impl Strategy<Value = TransactionId> {
-    (node(), transaction_number()).prop_map(|(coordinator, number)| TransactionId { coordinator, number })
+    (node(), transaction_number())
+        .prop_map(|(node, number)| TransactionId { coordinator: CoordinatorId::of_node(node), number })
+}
+
+fn coordinator() -> impl Strategy<Value = CoordinatorId> {
+    node().prop_map(CoordinatorId::of_node)
 }
 
 fn stamp() -> impl Strategy<Value = Stamp> {
-    (number(), transaction_number()).prop_map(|(epoch, finished_below)| Stamp { epoch: Epoch(epoch), finished_below })
+    (coordinator(), number(), transaction_number()).prop_map(|(coordinator, epoch, finished_below)| Stamp {
+        coordinator,
+        epoch: Epoch(epoch),
+        finished_below,
+    })
 }
 
 fn decision() -> impl Strategy<Value = Decision> {
@@ -61,25 +70,33 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         4 => (stamp(), transaction(), participants, payload()).prop_map(
             |(stamp, transaction, participants, payload): (_, _, BTreeSet<NodeId>, _)| {
+                let stamp = Stamp { coordinator: transaction.coordinator, ..stamp };
                 Message::Prepare(Prepare { stamp, transaction, participants, payload })
             }
         ),
         2 => (transaction(), vote()).prop_map(|(transaction, vote)| Message::Vote { transaction, vote }),
         2 => (stamp(), transaction(), decision())
-            .prop_map(|(stamp, transaction, decision)| Message::Decide(Decide { stamp, transaction, decision })),
+            .prop_map(|(stamp, transaction, decision)| {
+                let stamp = Stamp { coordinator: transaction.coordinator, ..stamp };
+                Message::Decide(Decide { stamp, transaction, decision })
+            }),
         1 => (transaction(), how).prop_map(|(transaction, how)| Message::Acknowledge { transaction, how }),
         1 => transaction().prop_map(|transaction| Message::Inquire { transaction }),
         1 => (stamp(), transaction()).prop_map(|(stamp, transaction)| Message::Presume { stamp, transaction }),
         1 => (transaction(), decision())
             .prop_map(|(transaction, decision)| Message::Outcome { transaction, decision }),
         2 => (stamp(), transaction(), payload()).prop_map(|(stamp, transaction, payload)| {
+            let stamp = Stamp { coordinator: transaction.coordinator, ..stamp };
             Message::CommitOnePhase(CommitOnePhase { stamp, transaction, payload })
         }),
-        1 => Just(Message::InquireFinished),
+        1 => coordinator().prop_map(|coordinator| Message::InquireFinished { coordinator }),
         3 => (stamp(), transaction_number(), prop::collection::btree_set(transaction_number(), 0..4)).prop_map(
             |(stamp, until, unfinished)| Message::Finished(Finished { stamp, until, unfinished })
         ),
         1 => (transaction(), unready()).prop_map(|(transaction, why)| Message::Unready { transaction, why }),
+        1 => (coordinator(), number(), node()).prop_map(|(coordinator, epoch, server)| {
+            Message::Served { coordinator, epoch: Epoch(epoch), server }
+        }),
     ]
 }
 
@@ -94,6 +111,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => transaction().prop_map(move |transaction| Command::Query { command, transaction }),
         1 => transaction().prop_map(move |transaction| Command::Enlist { command, transaction }),
         1 => node().prop_map(move |node| Command::Forget { command, node }),
+        1 => coordinator().prop_map(move |coordinator| Command::ForgetCoordinator { command, coordinator }),
     ]
 }
 
@@ -156,7 +174,7 @@ fn a_decision_that_contradicts_another_stops_the_group() {
     cluster.begin(1);
     let transaction = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.settle();
-    let stamp = Stamp { epoch: Epoch(1), finished_below: TransactionNumber::default() };
+    let stamp = Stamp { coordinator: CoordinatorId(1), epoch: Epoch(1), finished_below: TransactionNumber::default() };
     cluster.inject(1, 2, Message::Presume { stamp, transaction });
     assert_eq!(cluster.node(2).halted, None, "a presumption is only for who is in doubt");
     cluster.inject(1, 2, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
@@ -172,9 +190,9 @@ fn only_the_coordinator_decides() {
     cluster.hold_disk(1);
     let transaction = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     cluster.settle();
-    let stamp = Stamp { epoch: Epoch(1), finished_below: TransactionNumber::default() };
+    let stamp = Stamp { coordinator: CoordinatorId(1), epoch: Epoch(1), finished_below: TransactionNumber::default() };
     cluster.inject(2, 3, Message::Decide(Decide { stamp, transaction, decision: Decision::Abort }));
     cluster.inject(2, 3, Message::Presume { stamp, transaction });
     let status = cluster.node(3).core().status();
-    assert_eq!((status.in_doubt.len(), status.ignored["not_coordinator"]), (1, 2));
+    assert_eq!((status.in_doubt.len(), status.ignored["two_servers"]), (1, 2));
 }

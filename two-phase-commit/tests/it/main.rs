@@ -10,6 +10,7 @@ mod refused_writes;
 mod rows;
 mod solo;
 mod stuck;
+mod takeover;
 mod views;
 
 /// A number from the environment, or the default for a quick run.

@@ -41,7 +41,7 @@ fn run(seed: u64, reached: &mut Reached) {
         // A write has room for a few records, so that queued records make many writes.
         settings = Settings { payload_bytes_max: 16, participants_max: 5, write_bytes_max: 700, ..settings };
     }
-    let mut cluster = Builder::new(nodes, seed).settings(settings).start();
+    let mut cluster = Builder::new(nodes, seed).settings(settings.into()).start();
     cluster.faults.latency_max = Duration::from_millis(20);
     cluster.faults.write_max = Duration::from_millis(10);
     cluster.faults.answer_max = Duration::from_millis(30);
@@ -113,7 +113,7 @@ fn judge(cluster: &mut Cluster, transaction: TransactionId, branches: &[(u64, Wo
         Knowledge::Forgotten => {}
         other => panic!("{transaction} is {other:?} when all is quiet"),
     }
-    match cluster.node(transaction.coordinator.0).outcome(transaction) {
+    match cluster.node(cluster.server(transaction.coordinator)).outcome(transaction) {
         Some(TransactionOutcome::Committed) => {
             let writers = branches.iter().filter(|(_, work)| matches!(work, Work::Write(_))).count();
             assert_eq!(ends.iter().filter(|end| **end == Decision::Commit).count(), writers, "{transaction}: {ends:?}");
@@ -125,6 +125,7 @@ fn judge(cluster: &mut Cluster, transaction: TransactionId, branches: &[(u64, Wo
             reached.refused += u64::from(ends.is_empty());
         }
         Some(TransactionOutcome::ReadOnly) => assert!(!is_committed, "{transaction}: {ends:?}"),
+        Some(other) => panic!("no transaction ends like this: {other}"),
         None => reached.untold += 1,
     }
     for (node, _) in branches {

@@ -7,7 +7,7 @@ use quorate_protocol::{HaltReason, NodeId, PersistFailure, WriteRefusal};
 use quorate_two_phase_commit::message::{Acknowledgement, Decide, Stamp};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
 use quorate_two_phase_commit::{
-    AbortReason, Command, Decision, Epoch, Event, Knowledge, Message, Request, Settings, TransactionId,
+    AbortReason, Command, CoordinatorId, Decision, Epoch, Event, Knowledge, Message, Request, Settings, TransactionId,
     TransactionNumber, TransactionOutcome, Vote,
 };
 
@@ -428,7 +428,7 @@ fn row_15_questions_abort_nothing_that_lives() {
 fn row_15_orphans_are_resolved_with_nothing_else_going_on() {
     for retry_max in [Duration::from_millis(200), Duration::from_secs(30)] {
         let settings = Settings { retry_max, ..Settings::default() };
-        let mut cluster = Builder::new(3, 15).settings(settings).start();
+        let mut cluster = Builder::new(3, 15).settings(settings.into()).start();
         cluster.hold_disk(1);
         let transaction = cluster.transact(1, &BOTH);
         cluster.settle();
@@ -464,7 +464,7 @@ fn row_16_an_old_coordinator_is_not_heard() {
     cluster.restart(1);
     cluster.run(LONG);
     assert_eq!(ends(&cluster, transaction), [Some(Decision::Abort); 2]);
-    let old = Stamp { epoch: Epoch(1), finished_below: TransactionNumber::default() };
+    let old = Stamp { coordinator: CoordinatorId(1), epoch: Epoch(1), finished_below: TransactionNumber::default() };
     let commit = Message::Decide(Decide { stamp: old, transaction, decision: Decision::Commit });
     for node in [2, 3] {
         cluster.inject(1, node, commit.clone());

@@ -10,8 +10,8 @@ use quorate_protocol::{
 };
 use quorate_two_phase_commit::message::{Decide, Prepare, Stamp};
 use quorate_two_phase_commit::{
-    Answer, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId, TransactionNumber,
-    TwoPhaseCommit, Vote,
+    Answer, Config, CoordinatorId, Decision, Epoch, Event, Message, Request, Settings, TransactionId,
+    TransactionNumber, TwoPhaseCommit, Vote,
 };
 
 /// A node alone.
@@ -118,13 +118,15 @@ impl Solo {
     /// A coordinator in its first epoch asks for the vote of a branch of a transaction on this node and node 3.
     pub(crate) fn prepare(&mut self, transaction: TransactionId) {
         let participants = [self.config.node(), NodeId(3)].into();
-        let (stamp, payload) = (stamp_of(0), Bytes::from_static(b"x"));
+        let stamp = Stamp { coordinator: transaction.coordinator, ..stamp_of(0) };
+        let payload = Bytes::from_static(b"x");
         self.hear(transaction.coordinator.0, Message::Prepare(Prepare { stamp, transaction, participants, payload }));
     }
 
     /// A coordinator in its first epoch tells its decision.
     pub(crate) fn decide(&mut self, transaction: TransactionId, decision: Decision) {
-        let decide = Decide { stamp: stamp_of(0), transaction, decision };
+        let stamp = Stamp { coordinator: transaction.coordinator, ..stamp_of(0) };
+        let decide = Decide { stamp, transaction, decision };
         self.hear(transaction.coordinator.0, Message::Decide(decide));
     }
 
@@ -160,10 +162,11 @@ impl Solo {
 /// The transaction with this number in a coordinator's first epoch.
 pub(crate) fn transaction_of(coordinator: u64, sequence: u64) -> TransactionId {
     let number = TransactionNumber { epoch: Epoch(1), sequence };
-    TransactionId { coordinator: NodeId(coordinator), number }
+    TransactionId { coordinator: CoordinatorId(coordinator), number }
 }
 
-/// A coordinator in its first epoch reports that everything below this number is finished.
+/// The coordinator of node 1, in its first epoch, reports that everything below this number is finished.
 pub(crate) fn stamp_of(finished_below: u64) -> Stamp {
-    Stamp { epoch: Epoch(1), finished_below: TransactionNumber { epoch: Epoch(1), sequence: finished_below } }
+    let finished_below = TransactionNumber { epoch: Epoch(1), sequence: finished_below };
+    Stamp { coordinator: CoordinatorId(1), epoch: Epoch(1), finished_below }
 }

@@ -38,7 +38,7 @@ fn leave_unacknowledged(cluster: &mut Cluster) -> TransactionId {
 #[test]
 fn a_participant_that_stays_away_does_not_stop_the_others() {
     let settings = Settings { tombstones_max: 32, branches_max: 16, ..Settings::default() };
-    let mut cluster = Builder::new(4, 1).settings(settings).start();
+    let mut cluster = Builder::new(4, 1).settings(settings.into()).start();
     let stuck = leave_unacknowledged(&mut cluster);
     cluster.run(Duration::from_secs(3));
     for number in 0..80_u8 {
@@ -62,7 +62,7 @@ fn a_participant_that_stays_away_does_not_stop_the_others() {
 #[test]
 fn a_transaction_that_only_works_holds_up_no_other() {
     let settings = Settings { tombstones_max: 64, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     let idle = cluster.begin(1);
     for number in 0..120_u8 {
         let transaction = cluster.transact(1, &[(2, Work::Write(number)), (3, Work::Write(number))]);
@@ -162,7 +162,7 @@ fn a_coordinator_that_is_gone_does_not_use_up_the_room_of_others() {
 #[test]
 fn a_refused_branch_is_told_with_its_reason() {
     let settings = Settings { branches_max: 1, ..Settings::default() };
-    let mut cluster = Builder::new(3, 1).settings(settings).start();
+    let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     cluster.hold_requests(2);
     let first = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
     let second = cluster.transact(1, &[(2, Work::Write(2)), (3, Work::Write(2))]);
@@ -288,7 +288,7 @@ fn a_request_is_made_again_under_its_ticket_until_it_is_answered() {
 #[test]
 fn a_commit_that_fails_for_ever_is_told_on_both_sides() {
     let settings = Settings { one_phase: OnePhase::Never, ..Settings::default() };
-    let mut cluster = Builder::new(2, 1).settings(settings).start();
+    let mut cluster = Builder::new(2, 1).settings(settings.into()).start();
     cluster.hold_disk(1);
     let transaction = cluster.transact(1, &[(2, Work::Write(1))]);
     cluster.settle();
@@ -314,7 +314,7 @@ fn a_commit_that_fails_for_ever_is_told_on_both_sides() {
 /// The way out for commits that wait for a node that is gone for good.
 #[test]
 fn a_node_that_is_given_up_is_waited_for_no_longer() {
-    let mut cluster = Builder::new(4, 1).settings(Settings { outcomes_max: 1, ..Settings::default() }).start();
+    let mut cluster = Builder::new(4, 1).settings(Settings { outcomes_max: 1, ..Settings::default() }.into()).start();
     let early = cluster.command(1, |command| Command::Forget { command, node: NodeId(4) });
     assert_eq!(refusal(&cluster, 1, early), Some(TransactionRefusal::StillMember));
     let stuck = leave_unacknowledged(&mut cluster);
@@ -435,7 +435,7 @@ fn a_group_that_stops_tells_what_is_decided() {
 #[test]
 fn a_participant_that_is_dead_for_good_costs_only_its_own_transactions() {
     let settings = Settings { tombstones_max: 40, transactions_max: 64, ..Settings::default() };
-    let mut cluster = Builder::new(4, 5).settings(settings).start();
+    let mut cluster = Builder::new(4, 5).settings(settings.into()).start();
     cluster.faults.latency_max = Duration::from_millis(5);
     cluster.faults.write_max = Duration::from_millis(2);
     let mut with_it = Vec::new();
@@ -456,7 +456,7 @@ fn a_participant_that_is_dead_for_good_costs_only_its_own_transactions() {
     }
     cluster.run(Duration::from_secs(10));
     for transaction in with_it {
-        let outcome = cluster.node(transaction.coordinator.0).outcome(transaction);
+        let outcome = cluster.node(cluster.server(transaction.coordinator)).outcome(transaction);
         assert!(outcome.is_some(), "{transaction} has ended for whoever asked for it");
     }
     cluster.quiesce();
@@ -469,7 +469,7 @@ fn an_only_participant_that_is_dead_does_not_use_up_its_coordinator() {
     let settings = Settings { transactions_max: 16, ..Settings::default() };
     let report_after = settings.report_after;
     for first_burst in [1, 12] {
-        let mut cluster = Builder::new(4, 1).settings(settings.clone()).start();
+        let mut cluster = Builder::new(4, 1).settings(settings.clone().into()).start();
         cluster.crash(3);
         for number in 0..40 {
             for key in 0..if number == 0 { first_burst } else { 2 } {
@@ -498,7 +498,7 @@ fn an_only_participant_that_is_dead_does_not_use_up_its_coordinator() {
 #[test]
 fn a_room_of_one_is_not_used_up_by_one_dead_participant() {
     let settings = Settings { transactions_max: 1, ..Settings::default() };
-    let mut cluster = Builder::new(4, 1).settings(settings).start();
+    let mut cluster = Builder::new(4, 1).settings(settings.into()).start();
     cluster.crash(3);
     cluster.transact(1, &[(3, Work::Write(1))]);
     cluster.run(MINUTE);

@@ -6,7 +6,8 @@ use quorate_protocol::testing::Alike;
 use quorate_protocol::{Input, NodeId, Output, Protocol, Signal, Standing, StorageLevel};
 use quorate_two_phase_commit::testing::{Builder, Cluster, Transactions, Work};
 use quorate_two_phase_commit::{
-    Command, CommandId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber, TwoPhaseCommit,
+    Command, CommandId, CoordinatorId, Epoch, Event, Message, Settings, TransactionId, TransactionNumber,
+    TwoPhaseCommit,
 };
 
 use crate::from_environment;
@@ -18,7 +19,7 @@ fn equal_views_react_alike() {
     let mut alike = Alike::new(0, words);
     for seed in 0..traces {
         let settings = Settings { outcomes_max: 2, ..Settings::default() };
-        let mut cluster = Builder::new(3, seed).settings(settings).start();
+        let mut cluster = Builder::new(3, seed).settings(settings.into()).start();
         let mut messages: Vec<(NodeId, Message)> = Vec::new();
         for _ in 0..25 {
             act(&mut cluster, &mut messages);
@@ -65,13 +66,16 @@ fn inputs(messages: &[(NodeId, Message)]) -> Vec<Input<TwoPhaseCommit>> {
     ];
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
         let number = TransactionNumber { epoch: Epoch(1), sequence: 1 };
-        let transaction = TransactionId { coordinator: node, number };
+        let transaction = TransactionId { coordinator: CoordinatorId::of_node(node), number };
         inputs.push(Input::Command(Command::Abort { command, transaction }));
         inputs.push(Input::Command(Command::Query { command, transaction }));
         inputs.push(Input::Command(Command::Enlist { command, transaction }));
         inputs.push(Input::Signal(Signal::PeerStanding { node, standing: Standing::Stranger }));
         inputs.push(Input::Message { from: node, message: Message::Inquire { transaction } });
-        inputs.push(Input::Message { from: node, message: Message::InquireFinished });
+        inputs.push(Input::Message {
+            from: node,
+            message: Message::InquireFinished { coordinator: CoordinatorId::of_node(node) },
+        });
     }
     let chosen = messages.iter().rev().take(20);
     inputs.extend(chosen.map(|(from, message)| Input::Message { from: *from, message: message.clone() }));

@@ -9,8 +9,8 @@ use quorate_protocol::{Input, Law, NodeId, Recovery, Signal, Violation};
 use quorate_two_phase_commit::message::Stamp;
 use quorate_two_phase_commit::testing::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit};
 use quorate_two_phase_commit::{
-    Answer, Command, CommandId, Config, Decision, Epoch, Event, Message, Request, Settings, TransactionId,
-    TransactionNumber, TransactionOutcome, TwoPhaseCommit, Vote,
+    Answer, Command, CommandId, Config, CoordinatorId, Decision, Epoch, Event, Message, Request, Settings,
+    TransactionId, TransactionNumber, TransactionOutcome, TwoPhaseCommit, Vote,
 };
 use stateright::Property;
 
@@ -97,7 +97,7 @@ impl Subject for Transaction {
 
     fn commands(&self, node: &Node<Self>, given: u8) -> Vec<Command> {
         let (command, transaction) = (CommandId(u64::from(given)), TRANSACTION);
-        if node.id != transaction.coordinator {
+        if CoordinatorId::of_node(node.id) != transaction.coordinator {
             return Vec::new();
         }
         match given {
@@ -196,9 +196,9 @@ impl Subject for Transaction {
             (Some(Bug::DecidesAlone), Input::Signal(Signal::Timeout)) => {
                 let in_doubt = core.status().in_doubt.into_keys().next();
                 let Some(transaction) = in_doubt else { return Input::Signal(Signal::Timeout) };
-                let stamp = Stamp { epoch: Epoch(9), ..Stamp::default() };
+                let stamp = Stamp { coordinator: transaction.coordinator, epoch: Epoch(9), ..Stamp::default() };
                 let message = Message::Presume { stamp, transaction };
-                Input::Message { from: transaction.coordinator, message }
+                Input::Message { from: COORDINATOR, message }
             }
             (Some(Bug::HearsOnlyYes), Input::Message { from, message: Message::Vote { transaction, .. } }) => {
                 Input::Message { from, message: Message::Vote { transaction, vote: Vote::Yes } }
@@ -245,9 +245,14 @@ fn settled(state: &State<Transaction>, decision: Decision) -> usize {
     state.memory().settled.iter().filter(|(_, settled)| *settled == decision).count()
 }
 
-/// The first transaction of node 1.
-const TRANSACTION: TransactionId =
-    TransactionId { coordinator: NodeId(1), number: TransactionNumber { epoch: Epoch(1), sequence: 1 } };
+/// The node that decides.
+const COORDINATOR: NodeId = NodeId(1);
+
+/// The first transaction of its coordinator.
+const TRANSACTION: TransactionId = TransactionId {
+    coordinator: CoordinatorId::of_node(COORDINATOR),
+    number: TransactionNumber { epoch: Epoch(1), sequence: 1 },
+};
 
 const COMMITTED: &str = "committed everywhere";
 const ABORTED: &str = "the client is told that it is aborted";

@@ -268,7 +268,8 @@ impl ManagerCore {
                 Timer::Scan(resource) => self.scans.on_scan_timeout(&mut self.outside, resource),
                 Timer::Forget(resource) => {
                     if self.scans.on_forget_timeout(&mut self.outside, resource) {
-                        self.outside.tell(resource, Message::InquireFinished);
+                        let coordinator = self.coordinator.base.config.coordinator();
+                        self.outside.tell(resource, Message::InquireFinished { coordinator });
                     }
                 }
             }
@@ -504,5 +505,6 @@ fn why_aborted(reason: CoreAbort) -> AbortReason {
         CoreAbort::Unready(node, why) => AbortReason::Unready(ResourceId(node.0), why),
         CoreAbort::Refused(node) => AbortReason::Refused(ResourceId(node.0)),
         CoreAbort::NotWritten => AbortReason::NotWritten,
+        CoreAbort::TakenOver => AbortReason::NotBegun(TransactionRefusal::NotCoordinator),
     }
 }

@@ -10,6 +10,8 @@
 //!  Working ─────────────────────► Delegating ───────► Delegated ─────────► Ending or Forgetting
 //! ```
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use crate::codec::Record;
 use crate::delegation::Held;
 use crate::error::Ignored;
 use crate::journal::KeyedRecord;
-use crate::message::{Acknowledgement, CommitOnePhase, Decide, Finished, Message, Prepare, Stamp};
+use crate::message::{Acknowledgement, CommitOnePhase, Decide, Message, Prepare, Stamp};
 use crate::outcomes::Outcomes;
 use crate::recovery::TWO_RECORDS;
 use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
@@ -42,11 +44,14 @@ pub(crate) struct Coordinator {
     held: Held,
     /// Committed and finished transactions: the newest `outcomes_max` of them. None of them is in `coordinated`.
     remembered: BTreeMap<TransactionNumber, Remembered>,
+    /// Once another node has taken the coordinator over: the records that this node has of it.
+    kept: Vec<KeyedRecord>,
 }
 
 impl Coordinator {
     pub(crate) fn new() -> Self {
-        Self { next_sequence: 1, coordinated: BTreeMap::new(), held: Held::default(), remembered: BTreeMap::new() }
+        let (coordinated, remembered) = (BTreeMap::new(), BTreeMap::new());
+        Self { next_sequence: 1, coordinated, held: Held::default(), remembered, kept: Vec::new() }
     }
 
     pub(crate) fn coordinated(&self) -> &BTreeMap<TransactionNumber, Coordinated> {
@@ -69,7 +74,8 @@ impl Coordinator {
     /// The stamp of this node as a coordinator.
     pub(crate) fn stamp(&self, base: &Base) -> Stamp {
         let unfinished = self.coordinated.keys().next().copied();
-        Stamp { epoch: base.journal.epoch(), finished_below: unfinished.unwrap_or_else(|| self.next_number(base)) }
+        let finished_below = unfinished.unwrap_or_else(|| self.next_number(base));
+        Stamp { coordinator: base.config.coordinator(), epoch: base.journal.epoch(), finished_below }
     }
 
     /// Takes up a transaction from its record. Transactions without a decision are aborted, because they have no
@@ -103,11 +109,14 @@ impl Coordinator {
             let record = Record::Ended { number: *number, writers: it.writers.clone() };
             KeyedRecord { key: it.key, record }
         };
-        unfinished.chain(self.remembered.iter().map(ended))
+        unfinished.chain(self.remembered.iter().map(ended)).chain(self.kept.iter().cloned())
     }
 
     pub(crate) fn on_begin(&mut self, base: &mut Base, command: CommandId) -> Result<(), TransactionRefusal> {
         base.check_introduced()?;
+        if base.served_by.is_some() {
+            return Err(TransactionRefusal::NotCoordinator);
+        }
         if base.chassis.storage() == StorageLevel::Low {
             return Err(TransactionRefusal::StorageLow);
         }
@@ -148,7 +157,7 @@ impl Coordinator {
         if branches.values().any(|payload| payload.len() > settings.payload_bytes_max) {
             return Err(TransactionRefusal::TooLarge);
         }
-        if let Some(node) = branches.keys().find(|node| outcomes.is_forgotten(**node)) {
+        if let Some(node) = branches.keys().find(|node| outcomes.is_given_up(**node)) {
             return Err(TransactionRefusal::ParticipantForgotten(*node));
         }
         let bytes = branches.values().fold(self.held.payload_bytes(), |sum, payload| sum.saturating_add(payload.len()));
@@ -441,34 +450,6 @@ impl Coordinator {
         }
         let outcome = TransactionOutcome::Aborted(why);
         base.event_of_epoch(Event::Ended { transaction, outcome });
-    }
-
-    /// The node's disk is not the one that it voted from, so its votes do not count.
-    pub(crate) fn forget_votes(&mut self, node: NodeId) {
-        for it in self.coordinated.values_mut() {
-            if let Stage::Voting(voting) = &mut it.stage {
-                voting.votes.remove(&node);
-            }
-        }
-    }
-
-    /// Tells a participant which transactions of this coordinator are finished.
-    pub(crate) fn tell_finished(&self, base: &mut Base, to: NodeId) {
-        let (stamp, until) = (self.stamp(base), self.next_number(base));
-        let unfinished = self.coordinated.keys().copied().collect();
-        base.send(to, Message::Finished(Finished { stamp, until, unfinished }));
-    }
-
-    /// An operator has given the node up: transactions no longer wait for its acknowledgements.
-    pub(crate) fn give_up(&mut self, base: &mut Base, node: NodeId) {
-        let waits_for_it = self.coordinated.iter().filter(
-            |(_, it)| matches!(&it.stage, Stage::Committed { unacknowledged, .. } if unacknowledged.contains(&node)),
-        );
-        let waiting: Vec<TransactionNumber> = waits_for_it.map(|(number, _)| *number).collect();
-        for number in waiting {
-            base.event(Event::BranchForgotten { transaction: base.id_of(number), participant: node });
-            self.count_acknowledgement(base, number, node);
-        }
     }
 
     /// Key of the record of a decision that is on its way to the disk.

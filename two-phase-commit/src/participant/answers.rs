@@ -1,0 +1,55 @@
+//! Answers of a participant to the node that serves a coordinator, and to other participants.
+
+use quorate_protocol::{NodeId, Ticket};
+
+use crate::base::Base;
+use crate::error::Ignored;
+use crate::message::{Acknowledgement, Message};
+use crate::outcomes::Outcomes;
+use crate::{Decision, TransactionId, Vote};
+
+/// Sends a message to the node that serves the coordinator, once this write is durable.
+pub(super) fn send_after(
+    base: &mut Base,
+    outcomes: &Outcomes,
+    written: Ticket,
+    transaction: TransactionId,
+    message: Message,
+) {
+    if let Some(server) = outcomes.server_of(transaction.coordinator) {
+        base.chassis.outbox.send_after(written, server, message);
+    }
+}
+
+pub(super) fn vote(base: &mut Base, outcomes: &Outcomes, transaction: TransactionId, vote: Vote) {
+    let epoch = base.journal.epoch_ticket();
+    send_after(base, outcomes, epoch, transaction, Message::Vote { transaction, vote });
+}
+
+pub(super) fn vote_again(
+    base: &mut Base,
+    outcomes: &Outcomes,
+    transaction: TransactionId,
+    again: Vote,
+) -> Result<(), Ignored> {
+    vote(base, outcomes, transaction, again);
+    Err(Ignored::Repeated)
+}
+
+pub(super) fn acknowledge(base: &mut Base, outcomes: &Outcomes, transaction: TransactionId, how: Acknowledgement) {
+    let covered = base.chassis.outbox.newest_write();
+    send_after(base, outcomes, covered, transaction, Message::Acknowledge { transaction, how });
+}
+
+/// Tells the coordinator a decision that it left to this node, once every record that it depends on is durable.
+pub(super) fn outcome(base: &mut Base, outcomes: &Outcomes, transaction: TransactionId, decision: Decision) {
+    if let Some(server) = outcomes.server_of(transaction.coordinator) {
+        outcome_to(base, server, transaction, decision);
+    }
+}
+
+/// Tells a decision once every record that it depends on is durable.
+pub(super) fn outcome_to(base: &mut Base, to: NodeId, transaction: TransactionId, decision: Decision) {
+    let covered = base.flush();
+    base.chassis.outbox.send_after(covered, to, Message::Outcome { transaction, decision });
+}
