@@ -135,10 +135,11 @@ impl Config {
 
     /// Sets the coordinator that this node serves: the one whose decision log it has.
     ///
-    /// A coordinator has one decision log, and one node at a time has the log. A node that takes the log over, because the
-    /// one before it is gone or stopped, starts from the log's content. The start raises the epoch, and from then on
-    /// nobody hears the earlier node. A copy of a log that somebody else goes on writing to is another log: two nodes
-    /// would give the same numbers to different transactions. A log that has branches of another node in it is refused.
+    /// A coordinator has one decision log, and one node at a time has the log. A node that takes the log over, because
+    /// the one before it is gone or stopped, starts from the log's content. The start raises the epoch, and from then
+    /// on nobody hears the earlier node. A copy of a log that somebody else goes on writing to is another log: two
+    /// nodes would give the same numbers to different transactions. A log that has branches of another node in it is
+    /// refused.
     #[must_use]
     pub fn with_coordinator(self, coordinator: CoordinatorId) -> Self {
         Self { coordinator, ..self }

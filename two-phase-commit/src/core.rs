@@ -171,8 +171,8 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Checks the stamp of a message of a coordinator, and applies it. What counts is the coordinator's epoch, and not who
-    /// sends the message. A higher epoch of this node's own coordinator means that the sender has taken it over.
+    /// Checks the stamp of a message of a coordinator, and applies it. What counts is the coordinator's epoch, and not
+    /// who sends the message. A higher epoch of this node's own coordinator means that the sender has taken it over.
     fn on_stamp(&mut self, from: NodeId, transaction: Option<TransactionId>, stamp: Stamp) -> Result<(), Ignored> {
         let Self { base, coordinator, participant } = self;
         let Stamp { coordinator: named, epoch, .. } = stamp;
@@ -364,8 +364,8 @@ impl TwoPhaseCommit {
         }
     }
 
-    /// Raises the epoch, and continues what the log holds. If another node has taken the coordinator over from this log's
-    /// last epoch, this node does not serve it.
+    /// Raises the epoch, and continues what the log holds. If another node has taken the coordinator over from this
+    /// log's last epoch, this node does not serve it.
     fn begin_epoch(&mut self) -> Result<(), RecoverError> {
         let Self { base, coordinator, participant } = self;
         let (own, outcomes) = (base.config.coordinator(), participant.outcomes());

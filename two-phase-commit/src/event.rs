@@ -55,8 +55,8 @@ pub enum Command {
     },
     /// A node will not come back with the data of its disk. An operator states this of a node that is not a member at
     /// present. Commits no longer wait for it, and this node ignores all its messages, even after a restart. This says
-    /// nothing of the coordinator that it served: another node may take over its decision log. A transaction in doubt here
-    /// stays in doubt until its coordinator or another participant tells the decision. The answer is
+    /// nothing of the coordinator that it served: another node may take over its decision log. A transaction in doubt
+    /// here stays in doubt until its coordinator or another participant tells the decision. The answer is
     /// [`Event::Forgotten`].
     Forget {
         /// Number of the command.
@@ -64,10 +64,10 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
-    /// The decision log of a coordinator is lost, and no node will ever serve the coordinator. An operator states this of a
-    /// coordinator whose last server is not a member at present. Its ended transactions are forgotten here, and all
-    /// messages in its name are ignored, even after a restart. A transaction in doubt here stays in doubt until another
-    /// participant tells the decision. The answer is [`Event::CoordinatorForgotten`].
+    /// The decision log of a coordinator is lost, and no node will ever serve the coordinator. An operator states this
+    /// of a coordinator whose last server is not a member at present. Its ended transactions are forgotten here, and
+    /// all messages in its name are ignored, even after a restart. A transaction in doubt here stays in doubt until
+    /// another participant tells the decision. The answer is [`Event::CoordinatorForgotten`].
     ForgetCoordinator {
         /// Number of the command.
         command: CommandId,
@@ -199,8 +199,8 @@ pub enum Event {
         /// The coordinator.
         coordinator: CoordinatorId,
     },
-    /// Coordinator: another node has taken over the coordinator that this node served. This node decides nothing any more,
-    /// in this start and in later ones with this log. Transactions without a decision are aborted
+    /// Coordinator: another node has taken over the coordinator that this node served. This node decides nothing any
+    /// more, in this start and in later ones with this log. Transactions without a decision are aborted
     /// ([`AbortReason::TakenOver`]).
     TakenOver {
         /// The node that serves the coordinator now.

@@ -18,8 +18,8 @@
 //!                          (write, 1)              (write, 2)                (write, 3)              (End, no sync)
 //! ```
 //!
-//! Messages to a coordinator go to the node that serves it: the one that sent the newest [`Stamp`]. A message of a coordinator
-//! counts by its coordinator and epoch, whichever node sends it.
+//! Messages to a coordinator go to the node that serves it: the one that sent the newest [`Stamp`]. A message of a
+//! coordinator counts by its coordinator and epoch, whichever node sends it.
 //!
 //! An abort needs no write and no acknowledgement: a node that asks for a transaction that its coordinator does not
 //! know is told that it is aborted (presumed abort: Mohan, Lindsay, Obermarck, TODS 1986, §4.1).
@@ -122,8 +122,9 @@ impl Message {
     }
 }
 
-/// State of a coordinator, in every message that is sent for it. A receiver that knows a newer epoch ignores the message. A
-/// newer epoch is taken over from whichever member sends it, and that member serves the coordinator from then on.
+/// State of a coordinator, in every message that is sent for it. A receiver that knows a newer epoch ignores the
+/// message. A newer epoch is taken over from whichever member sends it, and that member serves the coordinator from
+/// then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// The coordinator.

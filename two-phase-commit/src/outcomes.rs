@@ -103,9 +103,9 @@ impl Outcomes {
         }
     }
 
-    /// Applies a coordinator's stamp. Messages of an older epoch are ignored, because they are out of date. A newer epoch
-    /// is taken over from any member; the member serves the coordinator from then on. Tombstones of finished transactions
-    /// are removed.
+    /// Applies a coordinator's stamp. Messages of an older epoch are ignored, because they are out of date. A newer
+    /// epoch is taken over from any member; the member serves the coordinator from then on. Tombstones of finished
+    /// transactions are removed.
     pub(crate) fn on_stamp(
         &mut self,
         base: &mut Base,
@@ -186,8 +186,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Asks the coordinators of settled branches which of their transactions are finished. When the server of a coordinator
-    /// does not answer, another member is asked as well each time: it may have taken the coordinator over.
+    /// Asks the coordinators of settled branches which of their transactions are finished. When the server of a
+    /// coordinator does not answer, another member is asked as well each time: it may have taken the coordinator over.
     pub(crate) fn on_timeout(&mut self, base: &mut Base, room: &Room) {
         for (coordinator, _) in room.of().iter().filter(|(_, held)| held.tombstones > 0) {
             let known = self.known.entry(*coordinator).or_default();
@@ -228,9 +228,9 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Handles an operator's statement that a decision log is lost: nobody will serve its coordinator, and nobody will ask
-    /// for these outcomes. Messages in its name are ignored from now on: whoever served it from older data could decide
-    /// anew what was decided before.
+    /// Handles an operator's statement that a decision log is lost: nobody will serve its coordinator, and nobody will
+    /// ask for these outcomes. Messages in its name are ignored from now on: whoever served it from older data could
+    /// decide anew what was decided before.
     pub(crate) fn forget_coordinator(
         &mut self,
         base: &mut Base,

@@ -71,8 +71,8 @@ impl Room {
         self.unready = None;
     }
 
-    /// Tells the server of a coordinator why its branch is not accepted now, if there is a branch. The application is told
-    /// when the reason is new.
+    /// Tells the server of a coordinator why its branch is not accepted now, if there is a branch. The application is
+    /// told when the reason is new.
     pub(crate) fn refuse(
         &mut self,
         base: &mut Base,

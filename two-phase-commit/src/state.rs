@@ -61,8 +61,8 @@ impl KnownCoordinator {
     }
 }
 
-/// Largest number of coordinators that a node knows, and of nodes that are given up: far above the nodes of a cluster, so
-/// that earlier members do not lock out new ones.
+/// Largest number of coordinators that a node knows, and of nodes that are given up: far above the nodes of a cluster,
+/// so that earlier members do not lock out new ones.
 pub(crate) const COORDINATORS_MAX: usize = 65_536;
 
 /// The resources that transactions hold at a participant.

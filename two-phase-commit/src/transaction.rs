@@ -5,14 +5,14 @@ use std::fmt;
 use quorate_protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Identity of a coordinator: that of its decision log. A coordinator is no node: whichever node has the log serves it, and
-/// another node that takes the log over serves it from then on, in a higher [`Epoch`].
+/// Identity of a coordinator: that of its decision log. A coordinator is no node: whichever node has the log serves it,
+/// and another node that takes the log over serves it from then on, in a higher [`Epoch`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CoordinatorId(pub u64);
 
-/// Number of one start of a coordinator, from 1. Every start raises it in the decision log, on whichever node it is, before
-/// any message carries it.
+/// Number of one start of a coordinator, from 1. Every start raises it in the decision log, on whichever node it is,
+/// before any message carries it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

@@ -1,4 +1,5 @@
-//! Nodes come and go: one is introduced, lost its disk, is given up, or takes over the coordinator that this node serves.
+//! Nodes come and go: one is introduced, lost its disk, is given up, or takes over the coordinator that this node
+//! serves.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ use crate::timers::Timer;
 use crate::{AbortReason, Epoch, Event, TransactionNumber, TransactionOutcome};
 
 impl Coordinator {
-    /// Another node serves the coordinator in a higher epoch, so this one decides nothing any more. The other node has read
-    /// every decision in the log, and no decision of this node is written after that: transactions without one are
+    /// Another node serves the coordinator in a higher epoch, so this one decides nothing any more. The other node has
+    /// read every decision in the log, and no decision of this node is written after that: transactions without one are
     /// aborted. The records stay in this node's log.
     pub(crate) fn retire(&mut self, base: &mut Base, server: NodeId, epoch: Epoch) {
         self.kept = self.records().collect();

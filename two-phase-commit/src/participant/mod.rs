@@ -434,8 +434,8 @@ impl Participant {
         }
     }
 
-    /// Still in doubt: asks the coordinator, all participants if the coordinator does not answer, and then another member
-    /// each time as well, which may have taken the coordinator over.
+    /// Still in doubt: asks the coordinator, all participants if the coordinator does not answer, and then another
+    /// member each time as well, which may have taken the coordinator over.
     fn inquire(&mut self, base: &mut Base, transaction: TransactionId) {
         let (now, report_after) = (base.now(), base.config.settings().report_after);
         let me = base.config.node();

@@ -14,7 +14,8 @@ use crate::{
 
 /// Commands of applications, and their answers.
 pub trait Transactions {
-    /// The running node that serves a coordinator, in its highest epoch. If there is none, the node of the coordinator's id.
+    /// The running node that serves a coordinator, in its highest epoch. If there is none, the node of the
+    /// coordinator's id.
     fn server(&self, coordinator: CoordinatorId) -> u64;
 
     /// True if a node's epoch is durable, so that it can begin transactions.

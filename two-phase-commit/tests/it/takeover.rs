@@ -44,8 +44,8 @@ fn ignored(cluster: &Cluster, node: u64, reason: &str) -> u64 {
     cluster.node(node).core().status().ignored.get(reason).copied().unwrap_or_default()
 }
 
-/// C1 (node 1) is paused with all votes. C2 (node 4) takes over its log and aborts. C1 wakes, and its own disk takes the
-/// decision: not even this commits anything.
+/// C1 (node 1) is paused with all votes. C2 (node 4) takes over its log and aborts. C1 wakes, and its own disk takes
+/// the decision: not even this commits anything.
 #[test]
 fn row_16_a_coordinator_that_was_taken_over_commits_nothing() {
     let mut cluster = cluster(16);
