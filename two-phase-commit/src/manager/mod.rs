@@ -1,6 +1,8 @@
 //! A transaction manager: atomic commit over resources such as databases, for programs that use their clients.
 
 mod branch;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod core;
 pub mod memory;
 mod name;

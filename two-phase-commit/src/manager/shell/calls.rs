@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::manager::core::ManagerRequest;
@@ -42,6 +43,8 @@ pub(super) struct Calls {
 struct UnderWay {
     calls: BTreeMap<Subject, Call>,
     last: u64,
+    /// Number of calls for branches.
+    branches: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Calls {
     /// Makes a call. An earlier call about the same subject is dropped, and has ended before this one begins.
     pub(super) fn make(&self, subject: Subject, call: impl Future<Output = ()> + Send + 'static) {
         let mut under_way = lock(&self.under_way);
-        let before = under_way.calls.remove(&subject);
+        let before = under_way.remove(subject);
         under_way.last += 1;
         let number = under_way.last;
         let table = self.under_way.clone();
@@ -71,7 +74,14 @@ impl Calls {
             call.await;
             lock(&table).end(subject, number);
         });
-        under_way.calls.insert(subject, Call { number, task });
+        under_way.insert(subject, Call { number, task });
+    }
+
+    /// Waits until no call for a branch is under way.
+    pub(super) async fn idle(&self) {
+        let mut branches = lock(&self.under_way).branches.subscribe();
+        // The sender is in the table, which this handle keeps.
+        let _ = branches.wait_for(|branches| *branches == 0).await;
     }
 }
 
@@ -79,8 +89,23 @@ impl UnderWay {
     /// Removes a call that has ended, unless a newer one about its subject is there.
     fn end(&mut self, subject: Subject, number: u64) {
         if self.calls.get(&subject).is_some_and(|call| call.number == number) {
-            self.calls.remove(&subject);
+            self.remove(subject);
         }
+    }
+
+    fn insert(&mut self, subject: Subject, call: Call) {
+        self.calls.insert(subject, call);
+        if let Subject::Branch(_) = subject {
+            self.branches.send_modify(|branches| *branches += 1);
+        }
+    }
+
+    fn remove(&mut self, subject: Subject) -> Option<Call> {
+        let call = self.calls.remove(&subject)?;
+        if let Subject::Branch(_) = subject {
+            self.branches.send_modify(|branches| *branches -= 1);
+        }
+        Some(call)
     }
 }
 

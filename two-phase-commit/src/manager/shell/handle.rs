@@ -105,11 +105,15 @@ impl Manager {
         }
     }
 
-    /// Stops the manager. Transactions that are not decided are aborted at its next start. When this returns
-    /// [`Stopped::InOrder`], the directory of the log is free.
+    /// Stops the manager. Transactions that are not decided are aborted, and their branches rolled back, as far as that
+    /// takes at most five seconds; the rest is left to its next start. When this returns [`Stopped::InOrder`], the
+    /// directory of the log is free. Without it, a process that ends leaves all of this to its next start.
     pub async fn close(&self) -> Stopped {
-        let stopped = self.inner().node.shutdown(PATIENCE).await;
-        self.inner().close();
+        let shared = self.inner();
+        // What takes longer is ended by the next start.
+        let _ = tokio::time::timeout(CLOSING_TIME, shared.abort_all()).await;
+        let stopped = shared.node.shutdown(PATIENCE).await;
+        shared.close();
         stopped
     }
 
@@ -117,6 +121,9 @@ impl Manager {
         &self.shared.0
     }
 }
+
+/// Time within which a manager that is closed aborts its transactions.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -57,6 +57,8 @@ struct Waiting {
     last_command: u64,
     commands: BTreeMap<CommandId, oneshot::Sender<CommandAnswer>>,
     transactions: BTreeMap<TransactionNumber, watch::Sender<Known>>,
+    /// True if no transaction is begun any more.
+    is_closing: bool,
     is_closed: bool,
 }
 
@@ -86,7 +88,7 @@ impl Shared {
         let (sender, mut receiver) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting();
-            if waiting.is_closed {
+            if waiting.is_closed || waiting.is_closing {
                 return None;
             }
             waiting.last_command += 1;
@@ -105,6 +107,23 @@ impl Shared {
                 receiver.await.ok()
             }
         }
+    }
+
+    /// Begins no transaction any more, aborts those that are not decided, and waits until nothing is asked of any branch.
+    pub(super) async fn abort_all(&self) {
+        let open: Vec<(TransactionNumber, watch::Receiver<Known>)> = {
+            let mut waiting = self.waiting();
+            waiting.is_closing = true;
+            waiting.transactions.iter().map(|(number, sender)| (*number, sender.subscribe())).collect()
+        };
+        for (number, _) in &open {
+            drop(self.post(ManagerCommand::Abort { transaction: *number }));
+        }
+        for (_, mut known) in open {
+            // An error says that the manager has stopped already.
+            let _ = known.wait_for(|known| *known != Known::Undecided).await;
+        }
+        self.calls.idle().await;
     }
 
     /// Takes up events and requests of the core.

@@ -1,7 +1,9 @@
 //! The transaction manager: its core on a bench without threads, and the shipped manager.
 
 mod bench;
+mod conformance;
 mod crashes;
 mod faults;
 mod road;
 mod rows;
+mod shipped;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use quorate_two_phase_commit::manager::memory::Memory;
-use quorate_two_phase_commit::manager::{AbortReason, EnlistError, Manager, Outcome, Resource, Transaction};
-use quorate_two_phase_commit::{Knowledge, TransactionNumber};
+use quorate_two_phase_commit::manager::{
+    AbortReason, EnlistError, Manager, Outcome, Resource, ResourceManager, Sessions, Transaction,
+};
+use quorate_two_phase_commit::{Knowledge, Vote};
 use tempfile::TempDir;
 
 type Bank = Resource<Memory<i64>>;
@@ -112,15 +114,15 @@ async fn branches_of_a_manager_that_was_killed_are_ended_by_its_next_start() {
     let manager = setting.open().await;
     let transaction = manager.begin().await.expect("begun");
     setting.pay(&transaction, 30).await;
-    let number: TransactionNumber = transaction.name().number;
-    // As if the process had been killed between the two prepares: one branch is prepared, and nothing is decided.
     let branch = transaction.branch(&setting.one).expect("enlisted");
-    assert_eq!(branch.number, number);
-    quorate_two_phase_commit::manager::ResourceManager::prepare(setting.one.get(), branch).await.expect("prepared");
     manager.close().await;
-    setting.one.get().crash();
-    setting.two.get().crash();
-    assert_eq!(setting.one.get().prepared().len(), 1);
+    assert_eq!(branch.number, transaction.name().number);
+    // As if the process had been killed when one branch was prepared, and nothing was decided.
+    let one = setting.one.get();
+    let session = one.begin(branch).await.expect("a session");
+    session.put("ada", 0).expect("free");
+    one.suspend(branch, session);
+    assert_eq!(one.prepare(branch).await.expect("in memory"), Vote::Yes);
 
     let manager = setting.open().await;
     while !setting.one.get().prepared().is_empty() {
