@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_protocol::NodeId;
 
 use crate::manager::{ManagerId, ResourceId};
-use crate::{Config, ConfigError, Settings};
+use crate::{Config, ConfigError, CoordinatorId, Settings};
 
 /// Times and bounds of a manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl ManagerConfig {
         }
         // Every transaction has a deadline of its own.
         let protocol = Settings { begin_timeout: Duration::MAX, ..settings.protocol.clone() };
-        let protocol = Config::new(node, seed, protocol)?;
+        let protocol = Config::new(node, seed, protocol)?.with_coordinator(CoordinatorId(id.log));
         Ok(Self { id, resources, settings, protocol })
     }
 
