@@ -22,6 +22,7 @@ mod state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod three_phase;
 mod timers;
 mod transaction;
 mod view;

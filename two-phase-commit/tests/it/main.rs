@@ -11,6 +11,7 @@ mod rows;
 mod solo;
 mod stuck;
 mod takeover;
+mod three_phase;
 mod views;
 
 /// A number from the environment, or the default for a quick run.
