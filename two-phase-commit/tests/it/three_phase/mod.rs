@@ -132,42 +132,43 @@ fn the_others_finish_what_a_dead_coordinator_began() {
     }
 }
 
-/// The reason for numbered attempts: what a minority accepted in an old attempt must not win over a newer one.
+fn is_accept(message: &Message) -> bool {
+    matches!(message, Message::Small(Small::Accept { .. }))
+}
+
+/// Nodes 2, 3 and 4 abort in a later attempt what node 1 alone has accepted to commit in the first.
 #[test]
 fn an_older_acceptance_does_not_win_over_a_newer_one() {
     let mut cluster = Builder::new(5, 4).start();
     let everybody: [(u64, &[u8]); 5] = [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d"), (5, b"e")];
     cluster.hold(|from, _, message| from == NodeId(1) && is_proposal(message));
+    cluster.hold(|_, _, message| matches!(message, Message::Small(Small::Decide { .. })));
     let transaction = cluster.transact(1, &everybody);
     cluster.settle();
-    // Only the coordinator has accepted its own commit. The rest aborts without it.
-    cluster.isolate(1);
-    cluster.run(LONG);
-    for node in 2..=5 {
-        assert_eq!(told(&cluster, node, transaction), Some(Decision::Abort));
-    }
-    assert_eq!(told(&cluster, 1, transaction), None);
-    // Two of those that know are gone. The coordinator learns the decision from the others.
-    cluster.crash(4);
-    cluster.crash(5);
-    cluster.heal();
-    cluster.forget_parked();
-    cluster.run(LONG);
-    assert_eq!(told(&cluster, 1, transaction), Some(Decision::Abort));
+    cluster.only_links(&[(2, 3), (3, 2), (2, 4), (4, 2)]);
+    cluster.time_out(2);
+    assert_eq!(told(&cluster, 2, transaction), Some(Decision::Abort));
+    cluster.only_links(&[(5, 1), (1, 5), (5, 3), (3, 5)]);
+    cluster.time_out(5);
+    assert_eq!(told(&cluster, 5, transaction), Some(Decision::Abort), "the newest acceptance counts");
     cluster.quiesce();
 }
 
+/// Node 3 has answered the attempt of node 2 when the proposal of the first attempt arrives.
 #[test]
 fn a_late_proposal_of_a_deposed_attempt_is_refused() {
     let mut cluster = Cluster::of_three(5);
     cluster.hold(|from, _, message| from == NodeId(1) && is_proposal(message));
+    cluster.hold(|from, _, message| from == NodeId(3) && is_accept(message));
     let transaction = cluster.transact(1, &ALL);
     cluster.settle();
-    cluster.isolate(1);
-    cluster.run(LONG);
+    cluster.part(1, 2);
+    cluster.time_out(2);
+    assert_eq!(cluster.release_if(|from, to, message| (from, to) == (1, 3) && is_proposal(message)), 1);
+    cluster.settle();
+    assert_eq!(cluster.release_if(|_, to, message| to == 2 && is_accept(message)), 1);
+    cluster.settle();
     assert_eq!(told(&cluster, 2, transaction), Some(Decision::Abort));
-    cluster.heal();
-    cluster.release();
     cluster.quiesce();
     assert_eq!(cluster.decisions(transaction), [Decision::Abort].into());
 }
