@@ -6,12 +6,14 @@ mod decisions;
 pub mod protocols;
 mod raft;
 mod synod;
+mod three_phase_commit;
 mod transactions;
 mod two_phase_commit;
 
 pub use protocols::Protocol;
 pub use raft::{RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
 pub use synod::SYNOD;
+pub use three_phase_commit::THREE_PHASE_COMMIT;
 pub use two_phase_commit::TWO_PHASE_COMMIT;
 
 /// The example of the runtime's README, compiled and run here because it needs a protocol.

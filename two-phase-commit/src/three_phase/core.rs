@@ -157,6 +157,11 @@ impl ThreePhaseCommit {
         }
     }
 
+    /// Number of this start.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Number of transactions that this node keeps.
     pub fn kept(&self) -> usize {
         self.sites.len()
@@ -190,19 +195,16 @@ impl ThreePhaseCommit {
         self.epoch_ticket = self.chassis.outbox.persist([self.state_record()]);
         for transaction in self.sites.keys().copied().collect::<Vec<_>>() {
             let site = self.sites.get_mut(&transaction).expect("one of the keys");
-            match site.phase {
-                Phase::Decided(decision) => {
-                    self.chassis.outbox.event(Event::Decided { transaction, decision });
-                    if origin(transaction) == self.config.node() {
-                        self.tell_others(transaction, decision);
-                        self.erase_if_over(transaction);
-                    }
+            if let Phase::Decided(decision) = site.phase {
+                self.chassis.outbox.event(Event::Decided { transaction, decision });
+                if origin(transaction) == self.config.node() {
+                    self.tell_others(transaction, decision);
+                    self.erase_if_over(transaction);
                 }
-                _ => {
-                    let payload = site.payload.clone();
-                    self.chassis.outbox.event(Event::Recovered { transaction, payload });
-                    self.arm_silence(transaction);
-                }
+            } else {
+                let payload = site.payload.clone();
+                self.chassis.outbox.event(Event::Recovered { transaction, payload });
+                self.arm_silence(transaction);
             }
         }
     }

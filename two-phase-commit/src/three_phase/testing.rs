@@ -11,7 +11,7 @@ use quorate_protocol::{Input, Law, NodeId, Ticket, Violation};
 use super::event::Form;
 use super::message::{Message, Position, Small};
 use super::record::{Record, decode};
-use super::site::{Phase, Site};
+use super::site::{Attempt, Phase, Site};
 use super::{Answer, Command, Config, Event, Request, Settings, ThreePhaseCommit};
 use crate::{CommandId, Decision, TransactionId};
 
@@ -189,12 +189,10 @@ fn check_said(disk: &Stream, message: &Message) {
         Message::Prepare { .. }
         | Message::Small(Small::Prepare { .. } | Small::Propose { .. } | Small::Presume { .. }) => true,
         Message::Small(Small::Vote { is_yes, .. }) => !is_yes || phase.is_some(),
-        Message::Small(Small::Elect { attempt, .. }) => {
-            is_decided || site.is_some_and(|site| site.elected >= *attempt)
-        }
+        Message::Small(Small::Elect { attempt, .. }) => is_decided || site.is_some_and(|site| site.elected >= *attempt),
         Message::Small(Small::State { attempt, position, .. }) => {
             let accepted = match position {
-                Position::Ready => Default::default(),
+                Position::Ready => Attempt::default(),
                 Position::Accepted(_, attempted) => *attempted,
             };
             is_decided || site.is_some_and(|site| site.elected >= *attempt && site.attempted >= accepted)
@@ -210,10 +208,8 @@ fn check_said(disk: &Stream, message: &Message) {
 
 /// The record of a transaction on a disk.
 fn recorded(disk: &Stream, transaction: TransactionId) -> Option<Site> {
-    disk.newest().into_iter().find_map(|(key, bytes)| {
-        match decode(key, bytes.clone()).expect("a core wrote it") {
-            Record::Site(id, site) if id == transaction => Some(*site),
-            _ => None,
-        }
+    disk.newest().into_iter().find_map(|(key, bytes)| match decode(key, bytes.clone()).expect("a core wrote it") {
+        Record::Site(id, site) if id == transaction => Some(*site),
+        _ => None,
     })
 }

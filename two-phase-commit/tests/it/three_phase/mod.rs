@@ -14,7 +14,7 @@ mod random;
 mod views;
 
 const ALL: [(u64, &[u8]); 3] = [(1, b"a"), (2, b"b"), (3, b"c")];
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn classical() -> Cluster {
     Builder::new(3, 1).settings(Settings { form: Form::Classical, ..Settings::default() }).start()
