@@ -127,6 +127,8 @@ pub enum WriteRefusal {
     Checkpoint,
     /// The stream was deleted.
     Deleted,
+    /// The operation is for a log with an index, and this log keeps only a state record and a journal.
+    Indexed,
     /// A reason that this version of the crate has no variant for.
     Other,
 }
@@ -143,6 +145,7 @@ impl fmt::Display for WriteRefusal {
             Self::Committed => "they would remove committed entries",
             Self::Checkpoint => "the checkpoint was not begun, or too many are under way",
             Self::Deleted => "the stream was deleted",
+            Self::Indexed => "the log has no index, only a state record and a journal",
             Self::Other => "the reason has no name in this version",
         })
     }

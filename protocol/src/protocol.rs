@@ -299,6 +299,8 @@ pub enum HaltReason {
     },
     /// The state machine could not be restored from a snapshot.
     Restore(String),
+    /// The core of a bound group could not be recovered from its replicated log; the text says why.
+    NotRecovered(String),
     /// The group was removed from this node.
     Removed,
 }
@@ -327,6 +329,9 @@ impl fmt::Display for HaltReason {
                 "the state machine has stored its state up to index {applied}, but the log differs after {committed}"
             ),
             Self::Restore(message) => write!(f, "the snapshot could not be restored: {message}"),
+            Self::NotRecovered(message) => {
+                write!(f, "the core could not be recovered from its replicated log: {message}")
+            }
             Self::Removed => f.write_str("the group was removed from this node"),
         }
     }

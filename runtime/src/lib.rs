@@ -1,6 +1,7 @@
 // The example of the README needs a protocol, so it is compiled in `verification`, which has one.
 #![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
 
+pub mod bound;
 pub mod group;
 pub mod hosted;
 pub mod metrics;
@@ -27,4 +28,4 @@ pub use shell::driver::changes::Change;
 pub use shell::driver::shutdown::Stopped;
 pub use shell::error::{ServerConfigError, ServerOpenError};
 pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle, StatusWatch};
-pub use shell::server::{Launch, Running, Server, ServerBuilder, replica, replica_with};
+pub use shell::server::{Launch, Running, Server, ServerBuilder, bound, bound_with, replica, replica_with};

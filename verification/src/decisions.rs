@@ -156,6 +156,9 @@ impl Application for Decisions {
                 quorate_runtime::hosted::Told::Lost(count) => {
                     desk.halt(format!("{count} events of a core were dropped"));
                 }
+                quorate_runtime::hosted::Told::Serving | quorate_runtime::hosted::Told::NotServing { .. } => {
+                    desk.halt("the core of no bound group came or went".to_owned());
+                }
             }
         }
         self.listen(desk, group);
@@ -246,7 +249,7 @@ fn number_of(proposal: &Proposal) -> u64 {
 }
 
 fn cores(node: &Node) -> impl Iterator<Item = (GroupId, &Synod)> {
-    (1..=DECISIONS).map(GroupId).filter_map(|group| Some((group, node.group::<Hosted<Synod>>(group)?.core())))
+    (1..=DECISIONS).map(GroupId).filter_map(|group| Some((group, node.group::<Hosted<Synod>>(group)?.core()?)))
 }
 
 fn settings() -> Settings {
@@ -418,7 +421,7 @@ impl ClusterLaws<Machine> for DecisionLaws {
 }
 
 fn core_of<'a>(view: &NodeView<'a, Machine>, group: GroupId) -> Option<&'a Synod> {
-    Some(view.machine?.node().group::<Hosted<Synod>>(group)?.core())
+    view.machine?.node().group::<Hosted<Synod>>(group)?.core()
 }
 
 const SHARED_NAME: &str = "two values had one name";

@@ -31,7 +31,8 @@ use crate::QuorumSystem;
 ///     .await?;
 /// let decision: HostedHandle<Synod> = HostedHandle::new(server.handle(), GroupId(1));
 /// // Why is nothing decided?
-/// let obstacles = server.handle().look(GroupId(1), |hosted: &mut Hosted<Synod>, _now| hosted.core().explain());
+/// let explain = |hosted: &mut Hosted<Synod>, _now| hosted.core().map(Synod::explain);
+/// let obstacles = server.handle().look(GroupId(1), explain);
 /// # Ok(())
 /// # }
 /// ```

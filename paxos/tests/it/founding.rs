@@ -32,7 +32,7 @@ fn start(node: u64, nodes: u64, disk: &Stream) -> GroupStart {
 fn roles(group: Result<Box<dyn Group>, BoxError>) -> (Vec<u64>, Vec<u64>) {
     let group: Box<dyn Any> = group.expect("it opens");
     let hosted: &Hosted<Synod> = group.downcast_ref().expect("a hosted core");
-    let group = hosted.core().config().group();
+    let group = hosted.core().expect("served").config().group();
     let ids = |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
     (ids(group.quorums().acceptors()), ids(group.learners()))
 }

@@ -1,6 +1,6 @@
 //! A group as its node sees it: the trait, its inputs and its outputs.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -53,9 +53,41 @@ pub trait Group: Any + Send {
         None
     }
 
+    /// Returns the part of this type, for a group that consists of parts which handles reach. See
+    /// [`as_part`](dyn Group::as_part).
+    fn part(&self, wanted: TypeId) -> Option<&dyn Any> {
+        let _ = wanted;
+        None
+    }
+
+    /// As [`part`](Group::part), to change it.
+    fn part_mut(&mut self, wanted: TypeId) -> Option<&mut dyn Any> {
+        let _ = wanted;
+        None
+    }
+
     /// Reports the group's metrics, with names of [`metrics`](crate::metrics). Called about once a second.
     fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         let _ = tell;
+    }
+}
+
+impl dyn Group {
+    /// Returns the group as a `T`, or its part of that type; `None` if it is no `T` and has none.
+    #[must_use]
+    pub fn as_part<T: Any>(&self) -> Option<&T> {
+        let whole: &dyn Any = self;
+        whole.downcast_ref().or_else(|| self.part(TypeId::of::<T>())?.downcast_ref())
+    }
+
+    /// As [`as_part`](dyn Group::as_part), to change it.
+    pub fn as_part_mut<T: Any>(&mut self) -> Option<&mut T> {
+        let whole: &dyn Any = self;
+        if whole.is::<T>() {
+            let whole: &mut dyn Any = self;
+            return whole.downcast_mut();
+        }
+        self.part_mut(TypeId::of::<T>())?.downcast_mut()
     }
 }
 

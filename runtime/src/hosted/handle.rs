@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 use quorate_protocol::{GroupId, Ticket};
 
 use crate::group::hostable::Hostable;
-use crate::hosted::{Heard, Hosted};
+use crate::hosted::{Heard, Hosted, NotServed};
 use crate::shell::driver::calls::{CallAnswer, NodeHandle};
+use crate::shell::replica_handle::Pending;
 
 /// Reaches a core `P` that runs as a group of a node, from any thread and any executor. Cheap to clone.
 pub struct HostedHandle<P> {
@@ -24,13 +25,26 @@ impl<P: Hostable> HostedHandle<P> {
     }
 
     /// Gives the core a command. Its effects are reported as events.
-    pub fn command(&self, command: P::Command) -> CallAnswer<()> {
-        self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.command(now, command))
+    ///
+    /// In a bound group only the node that serves the core takes commands; any other answers
+    /// [`NotServed::Elsewhere`].
+    pub fn command(&self, command: P::Command) -> Pending<Result<(), NotServed>> {
+        let answer = self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.command(now, command));
+        Pending::new(answer, |error| Err(error.into()))
     }
 
     /// Answers a request of the core.
-    pub fn complete(&self, ticket: Ticket, answer: P::Answer) -> CallAnswer<()> {
-        self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer))
+    pub fn complete(&self, ticket: Ticket, answer: P::Answer) -> Pending<Result<(), NotServed>> {
+        let answer =
+            self.node.look(self.group, move |hosted: &mut Hosted<P>, now| hosted.complete(now, ticket, answer));
+        Pending::new(answer, |error| Err(error.into()))
+    }
+
+    /// Succeeds if this node serves the core, and otherwise says which node leads. In a group on the node's own log, it
+    /// does as long as the group runs.
+    pub fn serves(&self) -> Pending<Result<(), NotServed>> {
+        let served = |hosted: &mut Hosted<P>, _| hosted.not_served().map_or(Ok(()), Err);
+        Pending::new(self.node.look(self.group, served), |error| Err(error.into()))
     }
 
     /// Waits until the core has events or requests beyond those that the application has. `up_to` is [`Heard::up_to`]

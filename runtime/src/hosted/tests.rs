@@ -93,6 +93,7 @@ fn notes(told: Vec<Told<Notes>>) -> Vec<String> {
         Told::Event(Note(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Told::Request { request, .. } => request.to_owned(),
         Told::Lost(count) => format!("{count} lost"),
+        Told::Serving | Told::NotServing { .. } => panic!("it is always served"),
     };
     told.into_iter().map(text).collect()
 }
@@ -100,7 +101,7 @@ fn notes(told: Vec<Told<Notes>>) -> Vec<String> {
 #[test]
 fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
     let (mut one, now) = (hosted(), Now::default());
-    one.command(now, Bytes::from_static(b"hello"));
+    one.command(now, Bytes::from_static(b"hello")).expect("it is served");
     one.listen(CallId(5));
     let first = outputs(&mut one);
     let [GroupOutput::Persist { ticket, .. }, GroupOutput::Reply { call: CallId(5), reply: Reply::Told }, load] =
@@ -111,7 +112,7 @@ fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
     let GroupOutput::Load { ticket: loading, .. } = load else { panic!("not a load: {load:?}") };
     assert_eq!(notes(one.take()), ["count it"]);
     one.handle(now, GroupInput::Signal(Signal::Loaded { ticket: *loading, result: Err(LoadFailure::Io) }));
-    assert_eq!(one.core().failures, [LoadFailure::Io]);
+    assert_eq!(one.core().expect("served").failures, [LoadFailure::Io]);
     one.handle(now, GroupInput::Signal(Signal::Persisted(*ticket)));
     let second = outputs(&mut one);
     let [GroupOutput::Send { to: NodeId(2), frame }] = &second[..] else { panic!("not these: {second:?}") };
@@ -121,7 +122,7 @@ fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
     let mut two = hosted();
     let from = Sender { node: NodeId(1), incarnation: Incarnation(1) };
     two.handle(now, GroupInput::Frame(Received { from, frame: frame.clone() }));
-    two.complete(now, Ticket(1), 42);
+    two.complete(now, Ticket(1), 42).expect("it is served");
     assert!(outputs(&mut two).is_empty());
     assert_eq!(notes(two.take()), ["hello", "42"]);
     assert_eq!(two.deadline(), Some(Instant::from_nanos(77)));
@@ -151,7 +152,7 @@ fn frames_that_are_no_message_are_counted() {
 fn a_slow_listener_loses_the_oldest_and_is_told() {
     let (mut one, now) = (hosted(), Now::default());
     for answer in 0..TOLD_MAX as u64 + 3 {
-        one.complete(now, Ticket(1), answer);
+        one.complete(now, Ticket(1), answer).expect("it is served");
     }
     outputs(&mut one);
     let told = notes(one.take());
@@ -161,8 +162,8 @@ fn a_slow_listener_loses_the_oldest_and_is_told() {
 #[test]
 fn what_was_told_is_told_again_until_it_is_acknowledged() {
     let (mut one, now) = (hosted(), Now::default());
-    one.complete(now, Ticket(1), 1);
-    one.complete(now, Ticket(1), 2);
+    one.complete(now, Ticket(1), 1).expect("it is served");
+    one.complete(now, Ticket(1), 2).expect("it is served");
     outputs(&mut one);
     // An answer that was dropped on its way has removed nothing.
     drop(one.heard());
@@ -171,13 +172,13 @@ fn what_was_told_is_told_again_until_it_is_acknowledged() {
     one.acknowledge(2);
     one.listen(CallId(1));
     assert!(outputs(&mut one).is_empty(), "it waits for more");
-    one.complete(now, Ticket(1), 3);
+    one.complete(now, Ticket(1), 3).expect("it is served");
     assert!(matches!(outputs(&mut one)[..], [GroupOutput::Reply { call: CallId(1), reply: Reply::Told }]));
     let heard = one.heard();
     assert_eq!((notes(heard.told), heard.up_to), (vec!["3".to_owned()], 3));
     // A number that was never given acknowledges what there is, and nothing that comes later.
     one.acknowledge(99);
-    one.complete(now, Ticket(1), 4);
+    one.complete(now, Ticket(1), 4).expect("it is served");
     outputs(&mut one);
     assert_eq!(notes(one.heard().told), ["4"]);
 }
@@ -186,7 +187,7 @@ fn what_was_told_is_told_again_until_it_is_acknowledged() {
 fn what_was_dropped_is_said_until_it_is_acknowledged() {
     let (mut one, now) = (hosted(), Now::default());
     for answer in 0..TOLD_MAX as u64 + 3 {
-        one.complete(now, Ticket(1), answer);
+        one.complete(now, Ticket(1), answer).expect("it is served");
     }
     outputs(&mut one);
     drop(one.heard());
@@ -206,4 +207,16 @@ fn one_listens_at_a_time_and_a_halt_is_told() {
     one.halted(&HaltReason::LawBroken("a law"));
     let replies = outputs(&mut one);
     assert!(matches!(replies[..], [GroupOutput::Reply { call: CallId(2), reply: Reply::Unknown }]));
+}
+
+/// Its answer was on the way when the core stopped.
+#[test]
+fn who_was_just_told_is_answered_by_a_core_that_halts() {
+    let mut one = hosted();
+    one.command(Now::default(), Bytes::from_static(b"hello")).expect("it is served");
+    outputs(&mut one);
+    one.listen(CallId(3));
+    one.halted(&HaltReason::LawBroken("a law"));
+    let replies = outputs(&mut one);
+    assert!(matches!(replies[..], [GroupOutput::Reply { call: CallId(3), .. }]));
 }

@@ -2,7 +2,6 @@
 //! running node ([`NodeHandle::inspect`](crate::NodeHandle::inspect)), or to write another shell for it, as a simulator
 //! does.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -285,11 +284,10 @@ impl Node {
         self.groups.iter().map(|(group, index)| (*group, !self.slots[*index].has_stopped()))
     }
 
-    /// Returns a group for inspection; `None` if there is none, or it is of another type.
+    /// Returns a group, or its part of this type, for inspection; `None` if there is none, or it is of another type.
     #[must_use]
     pub fn group<G: Group>(&self, group: GroupId) -> Option<&G> {
-        let group: &dyn Any = self.slots[*self.groups.get(&group)?].group();
-        group.downcast_ref()
+        self.slots[*self.groups.get(&group)?].group().as_part()
     }
 
     /// Reports the metrics of a group that still runs.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    DiskState, Instant, LogCommand, LogIndex, LogStatus, MemberChange, NodeId, Now, ReplicatedLog, Role,
+    DiskState, Instant, LogCommand, LogIndex, LogStatus, MemberChange, NodeId, Now, ReplicatedLog, Role, Term,
 };
 
 use super::Replica;
@@ -200,6 +200,17 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     pub fn read_context_at(&mut self, now: Now) -> ReadContext {
         self.begin(now);
         self.read_context()
+    }
+
+    /// Returns the term in which this node leads, as far as it knows; `None` if it does not, or has stopped.
+    pub fn leading(&self) -> Option<Term> {
+        let leadership = self.context.leadership;
+        (self.halted.is_none() && leadership.is_own()).then_some(leadership.term)
+    }
+
+    /// Returns the leader, as far as this node knows it.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.context.leadership.leader
     }
 
     /// Returns the present state machine.

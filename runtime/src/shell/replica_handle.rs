@@ -361,6 +361,11 @@ impl<L, S> fmt::Debug for StatusWatch<L, S> {
 }
 
 impl<T> Pending<T> {
+    /// Makes the answer of a call. `lost` makes it if the call itself has none.
+    pub(crate) fn new(answer: CallAnswer<T>, lost: fn(CallError) -> T) -> Self {
+        Self { answer, lost }
+    }
+
     /// Blocks the calling thread until the answer is there. For threads outside of any executor.
     ///
     /// # Panics

@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{Configuration, GroupId, LogIndex, Member, NodeId, ReplicatedLog};
 use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
-use quorate_transport::{Peer, Transport};
+use quorate_transport::{ChannelId, Peer, Transport};
 use quorate_wal::disk::RealDisk;
 use tokio::net::TcpListener;
 
+use crate::bound::{Bound, BoundSettings};
 use crate::group::hostable::Hostable;
 use crate::group::interface::Group;
 use crate::group::start::{BoxError, GroupStart, MakeGroup, ReopenGroup, SkippedCommand};
@@ -185,6 +186,30 @@ impl ServerBuilder {
         state: S,
     ) -> Self {
         self.group(id, replica_with::<L, S>(settings, config, state))
+    }
+
+    /// Adds a group whose core `P` keeps its log in the replicated log `L`, with the usual settings of `L`. The node
+    /// that leads serves the core; messages of the core travel on `channel` (17 or above). `config` makes the settings
+    /// of the core each time that this node takes over. See [`Bound`].
+    pub fn bound<L: Launch, P: Hostable>(
+        self,
+        id: GroupId,
+        channel: ChannelId,
+        config: impl FnMut(&GroupStart) -> Result<P::Config, BoxError> + Send + 'static,
+    ) -> Self {
+        self.bound_with::<L, P>(id, BoundSettings::default(), L::config, channel, config)
+    }
+
+    /// As [`ServerBuilder::bound`], with the given settings of the group and of the replicated log.
+    pub fn bound_with<L: ReplicatedLog + Hostable, P: Hostable>(
+        self,
+        id: GroupId,
+        settings: BoundSettings,
+        log: impl FnOnce(&GroupStart) -> Result<L::Config, BoxError> + Send + 'static,
+        channel: ChannelId,
+        config: impl FnMut(&GroupStart) -> Result<P::Config, BoxError> + Send + 'static,
+    ) -> Self {
+        self.group(id, bound_with::<L, P>(settings, log, channel, config))
     }
 
     /// Replaces the settings of the log.
@@ -385,14 +410,43 @@ pub fn replica_with<L: ReplicatedLog + Hostable, S: StateMachine>(
 ) -> impl FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send + 'static {
     move |start| {
         settings.check()?;
-        if settings.chunk_bytes.saturating_add(FRAME_OVERHEAD_BYTES) > start.frame_bytes_max {
-            return Err("chunk_bytes of the replica is above the longest frame".into());
-        }
+        check_chunks(&settings, &start)?;
         let config = config(&start)?;
         let seat = Seat { group: start.group, node: start.identity.node, session: start.session };
         let replica = Replica::<L, S>::recover(start.now, seat, settings, config, start.recovery, state)?;
         Ok(Box::new(replica.skipping(start.skipped)))
     }
+}
+
+/// Returns a function that makes a bound group with the usual settings of `L`, for [`NodeHandle::add_group`] and
+/// [`ServerBuilder::reopen`]; see [`ServerBuilder::bound`].
+pub fn bound<L: Launch, P: Hostable>(
+    channel: ChannelId,
+    config: impl FnMut(&GroupStart) -> Result<P::Config, BoxError> + Send + 'static,
+) -> MakeGroup {
+    Box::new(bound_with::<L, P>(BoundSettings::default(), L::config, channel, config))
+}
+
+/// As [`bound`], with the given settings.
+pub fn bound_with<L: ReplicatedLog + Hostable, P: Hostable>(
+    settings: BoundSettings,
+    log: impl FnOnce(&GroupStart) -> Result<L::Config, BoxError> + Send + 'static,
+    channel: ChannelId,
+    mut config: impl FnMut(&GroupStart) -> Result<P::Config, BoxError> + Send + 'static,
+) -> impl FnOnce(GroupStart) -> Result<Box<dyn Group>, BoxError> + Send + 'static {
+    move |start| {
+        check_chunks(&settings.replica, &start)?;
+        let log = log(&start)?;
+        let recover = move |start: GroupStart| Ok(P::recover(start.now, config(&start)?, start.recovery)?);
+        Ok(Box::new(Bound::<L, P>::recover(start, settings, log, channel, Box::new(recover))?))
+    }
+}
+
+fn check_chunks(settings: &ReplicaSettings, start: &GroupStart) -> Result<(), BoxError> {
+    if settings.chunk_bytes.saturating_add(FRAME_OVERHEAD_BYTES) > start.frame_bytes_max {
+        return Err("chunk_bytes of the replica is above the longest frame".into());
+    }
+    Ok(())
 }
 
 struct Prepared {

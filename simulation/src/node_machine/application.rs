@@ -1,6 +1,5 @@
 //! The application on a node: its groups, and the calls of clients.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -185,11 +184,7 @@ impl<A: Application> Desk<'_, A> {
     /// Runs `f` on a group of type `G`. Returns `None` if there is no such group, or it has panicked.
     pub fn enter<G: Group, R>(&mut self, group: GroupId, f: impl FnOnce(&mut G, Now) -> R) -> Option<R> {
         let now = self.now;
-        let entered = self.node.enter(now, group, |group| {
-            let group: &mut dyn Any = group;
-            group.downcast_mut::<G>().map(|group| f(group, now))
-        });
-        entered.flatten()
+        self.node.enter(now, group, |group| group.as_part_mut::<G>().map(|group| f(group, now))).flatten()
     }
 
     /// Answers a client.

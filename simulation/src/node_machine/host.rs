@@ -134,7 +134,7 @@ impl<G: Guest> GuestDesk<'_, '_, G> {
 
     /// The core, if it has not panicked.
     pub fn core(&self) -> Option<&G::Core> {
-        self.desk.node().group::<Hosted<G::Core>>(GROUP).map(Hosted::core)
+        self.desk.node().group::<Hosted<G::Core>>(GROUP).and_then(Hosted::core)
     }
 
     /// Answers a client.
@@ -165,7 +165,7 @@ impl<G: Guest> NodeMachine<Host<G>> {
     /// The core.
     #[must_use]
     pub fn core(&self) -> Option<&G::Core> {
-        self.node().group::<Hosted<G::Core>>(GROUP).map(Hosted::core)
+        self.node().group::<Hosted<G::Core>>(GROUP).and_then(Hosted::core)
     }
 
     /// The guest.
@@ -261,6 +261,9 @@ impl<G: Guest> Application for Host<G> {
                 Told::Event(event) => self.guest.event(&mut GuestDesk { desk }, event),
                 Told::Request { ticket, request } => self.on_request(desk, ticket, request),
                 Told::Lost(count) => desk.halt(format!("{count} events of the core were dropped")),
+                Told::Serving | Told::NotServing { .. } => {
+                    desk.halt("the core of no bound group came or went".to_owned());
+                }
             }
         }
         Self::listen(desk);
@@ -278,7 +281,7 @@ impl<G: Guest> Application for Host<G> {
     }
 
     fn observe(&self, node: &Node) -> Observation {
-        let core = node.group::<Hosted<G::Core>>(GROUP).map(Hosted::core);
+        let core = node.group::<Hosted<G::Core>>(GROUP).and_then(Hosted::core);
         core.map_or_else(Observation::default, |core| self.guest.observe(core))
     }
 

@@ -208,7 +208,7 @@ impl World {
 
     pub(crate) fn raft(&self, id: u64, group: u64) -> &Raft {
         let hosted: &Hosted<Raft> = self.node(id).group(GroupId(group)).expect("a core");
-        hosted.core()
+        hosted.core().expect("served")
     }
 
     /// Returns the node that leads the group and knows it, if there is one.
@@ -240,7 +240,7 @@ impl World {
         node.enter(now, GroupId(group), |group| {
             let group: &mut dyn std::any::Any = group;
             let hosted: &mut Hosted<Raft> = group.downcast_mut().expect("a core");
-            hosted.command(now, LogCommand::Propose(proposal));
+            hosted.command(now, LogCommand::Propose(proposal)).expect("served");
         });
     }
 

@@ -1,6 +1,5 @@
 //! Calls to groups on the loop, from any thread or from the loop's own.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -407,12 +406,6 @@ impl<G, F, A, T> Asking<G, F, A, T> {
 /// The second part of a call that is always answered at once.
 type NoReply<G, T> = fn(Option<&mut G>, Reply) -> T;
 
-/// Returns the group as one of type `G`, if it is.
-fn of_type<G: Group>(group: &mut dyn Group) -> Option<&mut G> {
-    let group: &mut dyn Any = group;
-    group.downcast_mut()
-}
-
 impl<G, F, A, T> Call for Asking<G, F, A, T>
 where
     G: Group,
@@ -420,7 +413,9 @@ where
     A: FnOnce(Option<&mut G>, Reply) -> T,
 {
     fn ask(&mut self, group: &mut dyn Group, now: Now, call: CallId) -> Asked {
-        let (Some(group), Some(first)) = (of_type::<G>(group), self.first.take()) else { return Asked::NotOfThisGroup };
+        let (Some(group), Some(first)) = (group.as_part_mut::<G>(), self.first.take()) else {
+            return Asked::NotOfThisGroup;
+        };
         match first(group, now, call) {
             ControlFlow::Break(answer) => {
                 self.send(Ok(answer));
@@ -435,7 +430,7 @@ where
 
     fn answer(mut self: Box<Self>, group: Option<&mut dyn Group>, reply: Reply) {
         if let Some(answer) = self.answer.take() {
-            let answer = answer(group.and_then(of_type), reply);
+            let answer = answer(group.and_then(|group| group.as_part_mut()), reply);
             self.send(Ok(answer));
         }
     }

@@ -84,8 +84,8 @@ impl Manager {
 
     /// The state of the manager: what is in doubt, and what is stuck and why. `None` if the manager has stopped.
     pub async fn status(&self) -> Option<ManagerStatus> {
-        let looked = self.inner().node.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().status());
-        looked.await.ok()
+        let status = |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
+        self.inner().node.look(GROUP, status).await.ok().flatten()
     }
 
     /// An operator has repaired a branch that did not follow the decision (`hazards` of [`Manager::status`]). The

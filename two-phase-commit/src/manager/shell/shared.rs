@@ -80,7 +80,10 @@ impl Shared {
 
     /// Gives the core a command that has no answer of its own.
     pub(super) fn post(&self, command: ManagerCommand) -> CallAnswer<()> {
-        self.node.look(GROUP, move |hosted: &mut Hosted<ManagerCore>, now| hosted.command(now, command))
+        self.node.look(GROUP, move |hosted: &mut Hosted<ManagerCore>, now| {
+            // The log is the node's own, so the core is always served.
+            let _ = hosted.command(now, command);
+        })
     }
 
     /// Gives the core a command and waits for its answer; `None` if the manager has stopped.
@@ -132,6 +135,8 @@ impl Shared {
             Told::Event(event) => self.on_event(event),
             Told::Request { ticket, request } => self.on_request(ticket, request),
             Told::Lost(count) => return Err(Lost(count)),
+            // The log is the node's own, so the core neither comes nor goes.
+            Told::Serving | Told::NotServing { .. } => {}
         }
         Ok(())
     }
