@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
-    Configuration, GroupId, HaltReason, Incarnation, Instant, NodeId, Now, Role, SessionId, Signal, Standing,
+    Configuration, GroupId, HaltReason, Incarnation, Instant, LogStatus, NodeId, Now, Recovery, Role, SessionId,
+    Signal, Standing,
 };
 use quorate_raft::{Config, Raft, Settings, Start};
 use quorate_runtime::group::{CallId, Group, GroupInput, GroupOutput, Notice, Reply, SnapshotLane, SnapshotOperation};
@@ -17,9 +18,50 @@ use quorate_transport::{ChannelId, Frame, Received, Sender};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 
+/// A group of a cluster, on one node.
+pub(crate) trait Member: Group + Sized {
+    /// Its settings beside those of the replica; a test sets them.
+    type Extra: Clone + Default;
+
+    /// Starts it from what its disk holds.
+    fn boot(boot: Boot, extra: &Self::Extra) -> Self;
+
+    /// The replicated log.
+    fn log(&self) -> LogStatus;
+
+    fn transfer(&mut self, now: Now, call: CallId, to: NodeId, deadline: Instant);
+}
+
+/// What a group starts from.
+pub(crate) struct Boot {
+    pub(crate) now: Now,
+    pub(crate) seat: Seat,
+    pub(crate) settings: ReplicaSettings,
+    pub(crate) config: Config,
+    pub(crate) recovery: Recovery,
+    pub(crate) files: Option<LedgerFiles>,
+}
+
+impl Member for Replica<Raft, Ledger> {
+    type Extra = ();
+
+    fn boot(Boot { now, seat, settings, config, recovery, files }: Boot, (): &()) -> Self {
+        let ledger = files.map_or_else(Ledger::default, Ledger::open);
+        Self::recover(now, seat, settings, config, recovery, ledger).expect("a log that was written by the same code")
+    }
+
+    fn log(&self) -> LogStatus {
+        self.status().log
+    }
+
+    fn transfer(&mut self, now: Now, call: CallId, to: NodeId, deadline: Instant) {
+        Self::transfer(self, now, call, Some(to), deadline);
+    }
+}
+
 /// One node: the parts that survive a crash, and the parts that do not.
-pub(crate) struct Machine {
-    pub(crate) replica: Option<Replica<Raft, Ledger>>,
+pub(crate) struct Machine<G = Replica<Raft, Ledger>> {
+    pub(crate) replica: Option<G>,
     pub(crate) disk: Stream,
     pub(crate) store: MemorySnapshots,
     /// The files of its state machine; `None` if that is in memory.
@@ -37,8 +79,9 @@ pub(crate) struct Machine {
 }
 
 /// A simulated cluster of replicas.
-pub(crate) struct Cluster {
-    pub(crate) nodes: BTreeMap<NodeId, Machine>,
+pub(crate) struct Cluster<G: Member = Replica<Raft, Ledger>> {
+    pub(crate) extra: G::Extra,
+    pub(crate) nodes: BTreeMap<NodeId, Machine<G>>,
     pub(crate) now: Now,
     /// Milliseconds by which the nodes' wall clocks are ahead.
     pub(crate) wall_ahead_ms: BTreeMap<NodeId, i64>,
@@ -82,8 +125,86 @@ impl Cluster {
         cluster
     }
 
-    fn prepare(count: u64, settings: ReplicaSettings, raft: Settings, files: impl Fn() -> Option<LedgerFiles>) -> Self {
+    /// Three nodes, of which the first leads.
+    pub(crate) fn led() -> Self {
+        let mut cluster = Self::start(3);
+        cluster.elect(N1);
+        cluster
+    }
+
+    pub(crate) fn ledger(&self, node: NodeId) -> &Ledger {
+        self.nodes[&node].replica.as_ref().expect("a running node").state()
+    }
+
+    /// Proposes with a deadline of five seconds.
+    pub(crate) fn propose(&mut self, node: NodeId, command: &str, delivery: Delivery) -> CallId {
+        let deadline = self.deadline(5000);
+        self.propose_until(node, command, delivery, deadline)
+    }
+
+    pub(crate) fn propose_until(
+        &mut self,
+        node: NodeId,
+        command: &str,
+        delivery: Delivery,
+        deadline: Instant,
+    ) -> CallId {
+        let (call, now) = (self.call(), self.clocks(node));
+        let command = Bytes::copy_from_slice(command.as_bytes());
+        self.replica(node).propose(now, call, command, ProposeOptions { deadline, delivery });
+        self.settle();
+        call
+    }
+
+    /// Proposes at most once and runs until there is an outcome.
+    pub(crate) fn execute(&mut self, node: NodeId, command: &str) -> Outcome {
+        let call = self.propose(node, command, Delivery::AtMostOnce);
+        self.outcome(node, call)
+    }
+
+    /// Runs until the call has its outcome.
+    pub(crate) fn outcome(&mut self, node: NodeId, call: CallId) -> Outcome {
+        match self.answer(node, call) {
+            Reply::Outcome(outcome) => outcome,
+            other => panic!("not an outcome: {other:?}"),
+        }
+    }
+
+    /// Opens the session of a node's replica.
+    pub(crate) fn open_session(&mut self, node: NodeId, timeout: Duration) -> Outcome {
+        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
+        self.replica(node).open_session(now, call, timeout, deadline);
+        self.settle();
+        self.outcome(node, call)
+    }
+
+    pub(crate) fn start_read(&mut self, node: NodeId) -> CallId {
+        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
+        self.replica(node).read(now, call, deadline);
+        self.settle();
+        call
+    }
+
+    /// Reads linearizably. Returns the number of times that a command was applied.
+    pub(crate) fn read(&mut self, node: NodeId, command: &str) -> Result<u64, ReadError> {
+        let call = self.start_read(node);
+        match self.answer(node, call) {
+            Reply::ReadReady => Ok(self.ledger(node).count(command)),
+            Reply::ReadFailed(error) => Err(error),
+            other => panic!("not an answer to a read: {other:?}"),
+        }
+    }
+}
+
+impl<G: Member> Cluster<G> {
+    pub(crate) fn prepare(
+        count: u64,
+        settings: ReplicaSettings,
+        raft: Settings,
+        files: impl Fn() -> Option<LedgerFiles>,
+    ) -> Self {
         let mut cluster = Self {
+            extra: G::Extra::default(),
             nodes: BTreeMap::new(),
             now: Now { instant: Instant::from_nanos(1_000_000_000), wall_ms: 1_000_000 },
             wall_ahead_ms: BTreeMap::new(),
@@ -118,17 +239,10 @@ impl Cluster {
         cluster
     }
 
-    fn boot_all(&mut self) {
+    pub(crate) fn boot_all(&mut self) {
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.boot(node);
         }
-    }
-
-    /// Three nodes, of which the first leads.
-    pub(crate) fn led() -> Self {
-        let mut cluster = Self::start(3);
-        cluster.elect(N1);
-        cluster
     }
 
     /// Starts a node, or starts it again, from what its disk holds.
@@ -144,9 +258,8 @@ impl Cluster {
         machine.disk.snapshot = machine.store.newest();
         let recovery = machine.disk.recovery(1000);
         let seat = Seat { group: GROUP, node, session };
-        let ledger = machine.files.clone().map_or_else(Ledger::default, Ledger::open);
-        let replica = Replica::recover(now, seat, self.settings.clone(), config, recovery, ledger);
-        machine.replica = Some(replica.expect("a log that was written by the same code"));
+        let (settings, files) = (self.settings.clone(), machine.files.clone());
+        machine.replica = Some(G::boot(Boot { now, seat, settings, config, recovery, files }, &self.extra));
         machine.halted = None;
         machine.inputs.push_back(GroupInput::Barred(None));
         for peer in everybody {
@@ -168,16 +281,12 @@ impl Cluster {
         self.wires.retain(|(_, to, _)| *to != node);
     }
 
-    pub(crate) fn machine(&mut self, node: NodeId) -> &mut Machine {
+    pub(crate) fn machine(&mut self, node: NodeId) -> &mut Machine<G> {
         self.nodes.get_mut(&node).expect("a node of the cluster")
     }
 
-    pub(crate) fn replica(&mut self, node: NodeId) -> &mut Replica<Raft, Ledger> {
+    pub(crate) fn replica(&mut self, node: NodeId) -> &mut G {
         self.machine(node).replica.as_mut().expect("a running node")
-    }
-
-    pub(crate) fn ledger(&self, node: NodeId) -> &Ledger {
-        self.nodes[&node].replica.as_ref().expect("a running node").state()
     }
 
     /// Makes `node` win an election. No other node campaigns until it has won.
@@ -192,7 +301,7 @@ impl Cluster {
             if let Some(other) = leader {
                 let call = self.call();
                 let (now, deadline) = (self.clocks(other), self.deadline(1000));
-                self.replica(other).transfer(now, call, Some(node), deadline);
+                self.replica(other).transfer(now, call, node, deadline);
             }
         }
         panic!("node {node} was not elected");
@@ -201,8 +310,7 @@ impl Cluster {
     /// The node that leads in the newest term, if one does.
     pub(crate) fn leader(&mut self) -> Option<NodeId> {
         let running = self.nodes.iter().filter_map(|(node, machine)| Some((*node, machine.replica.as_ref()?)));
-        let leading =
-            running.map(|(node, replica)| (node, replica.status().log)).filter(|(_, log)| log.role == Role::Leader);
+        let leading = running.map(|(node, replica)| (node, replica.log())).filter(|(_, log)| log.role == Role::Leader);
         leading.max_by_key(|(_, log)| log.term).map(|(node, _)| node)
     }
 
@@ -251,40 +359,6 @@ impl Cluster {
         CallId(self.last_call)
     }
 
-    /// Proposes with a deadline of five seconds.
-    pub(crate) fn propose(&mut self, node: NodeId, command: &str, delivery: Delivery) -> CallId {
-        let deadline = self.deadline(5000);
-        self.propose_until(node, command, delivery, deadline)
-    }
-
-    pub(crate) fn propose_until(
-        &mut self,
-        node: NodeId,
-        command: &str,
-        delivery: Delivery,
-        deadline: Instant,
-    ) -> CallId {
-        let (call, now) = (self.call(), self.clocks(node));
-        let command = Bytes::copy_from_slice(command.as_bytes());
-        self.replica(node).propose(now, call, command, ProposeOptions { deadline, delivery });
-        self.settle();
-        call
-    }
-
-    /// Proposes at most once and runs until there is an outcome.
-    pub(crate) fn execute(&mut self, node: NodeId, command: &str) -> Outcome {
-        let call = self.propose(node, command, Delivery::AtMostOnce);
-        self.outcome(node, call)
-    }
-
-    /// Runs until the call has its outcome.
-    pub(crate) fn outcome(&mut self, node: NodeId, call: CallId) -> Outcome {
-        match self.answer(node, call) {
-            Reply::Outcome(outcome) => outcome,
-            other => panic!("not an outcome: {other:?}"),
-        }
-    }
-
     /// Runs until the call has its answer.
     pub(crate) fn answer(&mut self, node: NodeId, call: CallId) -> Reply {
         for _ in 0..20_000 {
@@ -294,31 +368,6 @@ impl Cluster {
             self.run(1);
         }
         panic!("no answer within 20 s");
-    }
-
-    /// Opens the session of a node's replica.
-    pub(crate) fn open_session(&mut self, node: NodeId, timeout: Duration) -> Outcome {
-        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
-        self.replica(node).open_session(now, call, timeout, deadline);
-        self.settle();
-        self.outcome(node, call)
-    }
-
-    pub(crate) fn start_read(&mut self, node: NodeId) -> CallId {
-        let (call, now, deadline) = (self.call(), self.clocks(node), self.deadline(5000));
-        self.replica(node).read(now, call, deadline);
-        self.settle();
-        call
-    }
-
-    /// Reads linearizably. Returns the number of times that a command was applied.
-    pub(crate) fn read(&mut self, node: NodeId, command: &str) -> Result<u64, ReadError> {
-        let call = self.start_read(node);
-        match self.answer(node, call) {
-            Reply::ReadReady => Ok(self.ledger(node).count(command)),
-            Reply::ReadFailed(error) => Err(error),
-            other => panic!("not an answer to a read: {other:?}"),
-        }
     }
 
     /// Passes an input to a node.

@@ -1,5 +1,9 @@
 //! The shipped runtime with a real protocol: replicas, nodes and servers, through their public interface.
 
+mod bound;
+mod bound_commit;
+mod bound_random;
+mod bound_server;
 mod catching_up;
 mod cluster;
 mod explained;

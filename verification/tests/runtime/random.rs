@@ -193,11 +193,14 @@ impl Run {
 }
 
 /// `QUORATE_SEEDS` is the number of seeds; 40 unless set.
+pub(crate) fn seeds() -> std::ops::Range<u64> {
+    0..std::env::var("QUORATE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40)
+}
+
 #[test]
 fn what_is_said_of_a_command_is_true() {
-    let seeds = std::env::var("QUORATE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
     let mut total = Seen::default();
-    for seed in 0..seeds {
+    for seed in seeds() {
         let mut run = Run::new(seed);
         for number in 0..400 {
             run.step(number);
