@@ -1,7 +1,7 @@
 //! What every resource must do, as tests: for resources of your own.
 //!
-//! Implement [`Subject`] for your resource and run [`check`]. Each clause starts from a fresh subject, so that one broken
-//! clause hides no other.
+//! Implement [`Subject`] for your resource and run [`check`]. Each clause starts from a fresh subject, so that one
+//! broken clause hides no other.
 //!
 //! ```
 //! # use quorate_two_phase_commit::manager::conformance::{self, MemorySubject};
@@ -38,8 +38,8 @@ pub trait Subject: Send + Sync {
     /// The resource.
     fn resource(&self) -> &Self::Resource;
 
-    /// Opens the branch if it is new, writes `value` under `key` in it, and leaves it ready to be prepared. It must fail
-    /// in a short time if another branch holds the key.
+    /// Opens the branch if it is new, writes `value` under `key` in it, and leaves it ready to be prepared. It must
+    /// fail in a short time if another branch holds the key.
     ///
     /// # Errors
     /// When the value was not written.

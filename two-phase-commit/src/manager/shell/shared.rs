@@ -112,7 +112,8 @@ impl Shared {
         }
     }
 
-    /// Begins no transaction any more, aborts those that are not decided, and waits until nothing is asked of any branch.
+    /// Begins no transaction any more, aborts those that are not decided, and waits until nothing is asked of any
+    /// branch.
     pub(super) async fn abort_all(&self) {
         let open: Vec<(TransactionNumber, watch::Receiver<Known>)> = {
             let mut waiting = self.waiting();
