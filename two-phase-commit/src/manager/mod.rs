@@ -5,6 +5,7 @@ mod branch;
 pub mod conformance;
 pub mod core;
 pub mod memory;
+pub mod metrics;
 mod name;
 mod resource;
 mod session;

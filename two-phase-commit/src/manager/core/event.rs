@@ -41,8 +41,9 @@ pub enum ManagerCommand {
         /// The transaction.
         transaction: TransactionNumber,
     },
-    /// An operator has dealt with the damage of a branch that did not follow the decision ([`ManagerEvent::Hazard`]):
-    /// the manager no longer keeps it. The answer is [`ManagerEvent::Released`].
+    /// An operator has dealt with the branch of a committed transaction that did not follow the decision
+    /// ([`ManagerEvent::Hazard`]), or that its resource will never commit: the manager no longer waits for it. The
+    /// answer is [`ManagerEvent::Done`] or [`ManagerEvent::Refused`].
     Release {
         /// Number of the command.
         command: CommandId,
@@ -50,6 +51,16 @@ pub enum ManagerCommand {
         transaction: TransactionNumber,
         /// The resource.
         resource: ResourceId,
+    },
+    /// An operator says how the only resource of a transaction decided, because it does not answer. The answer is
+    /// [`ManagerEvent::Done`] or [`ManagerEvent::Refused`].
+    Resolve {
+        /// Number of the command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionNumber,
+        /// The decision.
+        decision: Decision,
     },
 }
 
@@ -125,8 +136,8 @@ pub enum ManagerEvent {
         /// How the branch ended.
         hazard: Hazard,
     },
-    /// The branch is no longer kept.
-    Released {
+    /// What an operator asked for is done.
+    Done {
         /// The command.
         command: CommandId,
     },

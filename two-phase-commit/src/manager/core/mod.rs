@@ -22,6 +22,7 @@ use quorate_protocol::{
 };
 
 use crate::message::{Acknowledgement, Message};
+use crate::state::Stage as Decided;
 use crate::{
     AbortReason as CoreAbort, Command, CommandId, Decision, Epoch, Event, TransactionId, TransactionNumber,
     TransactionOutcome, TransactionRefusal, TwoPhaseCommit, Vote,
@@ -166,17 +167,21 @@ impl ManagerCore {
             ManagerCommand::Release { command, transaction, resource } => {
                 self.on_release(command, Key { number: transaction, resource });
             }
+            ManagerCommand::Resolve { command, transaction, decision } => {
+                self.on_resolve(command, transaction, decision);
+            }
         }
     }
 
     fn refuse_halted(&mut self, command: ManagerCommand) {
         let (ManagerCommand::Begin { command, .. }
         | ManagerCommand::Query { command, .. }
-        | ManagerCommand::Release { command, .. }) = command
+        | ManagerCommand::Release { command, .. }
+        | ManagerCommand::Resolve { command, .. }) = command
         else {
             return;
         };
-        self.outside.event(ManagerEvent::Refused { command, reason: TransactionRefusal::Halted });
+        self.refuse(command, TransactionRefusal::Halted);
     }
 
     /// A branch of a transaction that has ended meanwhile is rolled back.
@@ -218,17 +223,45 @@ impl ManagerCore {
         self.give(Command::Abort { command, transaction });
     }
 
-    /// The operator has dealt with a branch that did not follow the decision.
+    /// The operator has dealt with a branch that did not follow the decision, or never will.
     fn on_release(&mut self, command: CommandId, key: Key) {
-        let Some(Stage::Hazard(hazard)) = self.branches.stage(key) else {
-            let reason = TransactionRefusal::NotBegun;
-            return self.outside.event(ManagerEvent::Refused { command, reason });
+        let hazard = match self.branches.stage(key) {
+            Some(Stage::Hazard(hazard)) => Some(hazard),
+            _ => None,
         };
-        self.branches.end(&mut self.outside, key);
-        if hazard != Hazard::Committed {
-            self.acknowledge(key, Acknowledgement::Forgotten);
+        let is_waited_for = match self.decided(key.number) {
+            Some(Decided::Committed { unacknowledged, .. }) => unacknowledged.contains(&NodeId(key.resource.0)),
+            _ => false,
+        };
+        if hazard.is_none() && !is_waited_for {
+            return self.refuse(command, TransactionRefusal::NotBegun);
         }
-        self.outside.event(ManagerEvent::Released { command });
+        self.branches.end(&mut self.outside, key);
+        if is_waited_for {
+            self.acknowledge(key, Acknowledgement::Forgotten);
+            self.transactions.on_first_answer(&mut self.outside, key.number, key.resource, true);
+        }
+        self.outside.event(ManagerEvent::Done { command });
+    }
+
+    /// The operator says what the only resource of a transaction would say.
+    fn on_resolve(&mut self, command: CommandId, number: TransactionNumber, decision: Decision) {
+        let Some(Decided::Delegated { participant, .. }) = self.decided(number) else {
+            return self.refuse(command, TransactionRefusal::NotBegun);
+        };
+        let resource = ResourceId(participant.0);
+        self.branches.end(&mut self.outside, Key { number, resource });
+        let transaction = self.id_of(number);
+        self.outside.tell(resource, Message::Outcome { transaction, decision });
+        self.outside.event(ManagerEvent::Done { command });
+    }
+
+    fn decided(&self, number: TransactionNumber) -> Option<&Decided> {
+        self.coordinator.coordinator.coordinated().get(&number).map(|it| &it.stage)
+    }
+
+    fn refuse(&mut self, command: CommandId, reason: TransactionRefusal) {
+        self.outside.event(ManagerEvent::Refused { command, reason });
     }
 
     fn on_signal(&mut self, signal: Signal) {
@@ -457,7 +490,7 @@ impl ManagerCore {
 
     fn on_refused(&mut self, command: CommandId, reason: TransactionRefusal) {
         match self.transactions.refused(command) {
-            RefusedFor::Caller(command) => self.outside.event(ManagerEvent::Refused { command, reason }),
+            RefusedFor::Caller(command) => self.refuse(command, reason),
             RefusedFor::Commit(number) => self.abort(number, AbortReason::NotBegun(reason)),
             RefusedFor::Nobody => {}
         }

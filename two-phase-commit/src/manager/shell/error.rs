@@ -51,6 +51,9 @@ pub enum EnlistError {
     /// The branch has ended: the deadline of the transaction has passed, or the resource has lost the branch.
     #[error("the branch has ended")]
     Ended,
+    /// The manager has stopped, or too many calls wait for it.
+    #[error("the manager has stopped, or too many calls wait for it")]
+    Stopped,
     /// The resource gave no session. The transaction cannot be committed any more, and is aborted by a commit.
     #[error("the resource gave no session: {0}")]
     Resource(#[from] ResourceError),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_protocol::HaltReason;
 use quorate_runtime::Stopped;
 use quorate_runtime::hosted::Hosted;
 
@@ -15,7 +16,7 @@ use super::shared::{CommandAnswer, GROUP, Shared};
 use super::transaction::Transaction;
 use crate::manager::core::{ManagerCommand, ManagerCore, ManagerStatus};
 use crate::manager::{ManagerId, ResourceId, TransactionName};
-use crate::{Knowledge, TransactionRefusal};
+use crate::{CommandId, Decision, Knowledge, TransactionRefusal};
 
 /// A transaction manager. Cheap to clone; the log closes when the last clone and the last transaction are dropped.
 ///
@@ -88,21 +89,33 @@ impl Manager {
         self.inner().node.look(GROUP, status).await.ok().flatten()
     }
 
-    /// An operator has repaired a branch that did not follow the decision (`hazards` of [`Manager::status`]). The
-    /// manager keeps it no longer.
+    /// Waits until the manager has stopped by itself, and returns the reason: its log has failed, or a resource has
+    /// branches of a later start of this manager. `None` if it was closed.
+    pub async fn stopped(&self) -> Option<HaltReason> {
+        self.inner().node.halted(GROUP).await.ok()
+    }
+
+    /// An operator has dealt with the branch of a committed transaction in this resource, which did not follow the
+    /// decision (`hazards` of [`Manager::status`]) or will never be able to. The manager no longer waits for it, and
+    /// never asks for its commit again. A branch that is still prepared there is rolled back if the resource lists it
+    /// after the transaction was forgotten: look first.
     ///
     /// # Errors
-    /// When there is no such branch, or the manager has stopped.
+    /// When the manager does not wait for such a branch, or has stopped.
     pub async fn release(&self, transaction: TransactionName, resource: ResourceId) -> Result<(), OutcomeError> {
-        if transaction.manager != self.id() {
-            return Err(OutcomeError::OtherManager(transaction.manager));
-        }
-        let release = |command| ManagerCommand::Release { command, transaction: transaction.number, resource };
-        match self.inner().ask(release).await {
-            Some(CommandAnswer::Released) => Ok(()),
-            Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
-            _ => Err(OutcomeError::Stopped),
-        }
+        let number = transaction.number;
+        self.operate(transaction, |command| ManagerCommand::Release { command, transaction: number, resource }).await
+    }
+
+    /// An operator has found out how the only resource of a transaction ended its branch (`in_doubt` of
+    /// [`Manager::status`], where `is_committed` is false), and says so in its place, because the resource will never
+    /// answer. A wrong word makes the manager tell a wrong outcome for ever.
+    ///
+    /// # Errors
+    /// When the manager does not wait for such a decision, or has stopped.
+    pub async fn resolve(&self, transaction: TransactionName, decision: Decision) -> Result<(), OutcomeError> {
+        let number = transaction.number;
+        self.operate(transaction, |command| ManagerCommand::Resolve { command, transaction: number, decision }).await
     }
 
     /// Stops the manager. Transactions that are not decided are aborted, and their branches rolled back, as far as that
@@ -115,6 +128,21 @@ impl Manager {
         let stopped = shared.node.shutdown(PATIENCE).await;
         shared.close();
         stopped
+    }
+
+    async fn operate(
+        &self,
+        transaction: TransactionName,
+        command: impl FnOnce(CommandId) -> ManagerCommand,
+    ) -> Result<(), OutcomeError> {
+        if transaction.manager != self.id() {
+            return Err(OutcomeError::OtherManager(transaction.manager));
+        }
+        match self.inner().ask(command).await {
+            Some(CommandAnswer::Done) => Ok(()),
+            Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
+            _ => Err(OutcomeError::Stopped),
+        }
     }
 
     pub(super) fn inner(&self) -> &Arc<Shared> {

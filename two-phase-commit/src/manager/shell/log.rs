@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use quorate_protocol::{Configuration, Identity, NodeId, Protocol};
 use quorate_runtime::group::{ChannelId, Group};
-use quorate_runtime::hosted::Hosted;
+use quorate_runtime::hosted::{Hosted, Told};
 use quorate_runtime::shell::{
-    Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
+    CallAnswer, Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
 };
 use quorate_runtime::{BoxError, GroupStart, NodeHandle, ServerOpenError};
 use quorate_transport::Limits;
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::shared::{GROUP, Shared};
 use crate::manager::core::{ManagerConfig, ManagerCore, ManagerSettings};
-use crate::manager::{ManagerId, ResourceId};
+use crate::manager::{ManagerId, ResourceId, metrics};
 
 /// Description of a log to open.
 pub(super) struct LogOpening {
@@ -102,27 +102,43 @@ impl LogOpening {
 async fn listen(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
     // The manager was dropped while it was being opened.
     let Ok(shared) = shared.await else { return };
-    let weak = Arc::downgrade(&shared);
+    let (weak, manager) = (Arc::downgrade(&shared), shared.id.to_string());
     drop(shared);
+    let mut publish = tokio::time::interval(PUBLISH_INTERVAL);
+    let mut told = wait_for_news(&local);
     loop {
-        let told = local.ask(
-            GROUP,
-            0,
-            |hosted: &mut Hosted<ManagerCore>, _now, call| hosted.listen(call),
-            |hosted, _reply| hosted.map(Hosted::take),
-        );
-        let told = told.await;
+        let news = tokio::select! {
+            news = &mut told => news,
+            _ = publish.tick() => {
+                let status = local.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().status());
+                if let Ok(status) = status.await {
+                    metrics::publish(&manager, &status);
+                }
+                continue;
+            }
+        };
         let Some(shared) = weak.upgrade() else { return };
-        let Ok(Some(told)) = told else { return shared.close() };
-        for told in told {
-            if let Err(lost) = shared.hear(told) {
-                tracing::error!(manager = %shared.id, count = lost.0, "events were lost, so the manager stops");
+        let Ok(Some(news)) = news else { return shared.close() };
+        told = wait_for_news(&local);
+        for news in news {
+            if let Err(lost) = shared.hear(news) {
+                tracing::error!(manager, count = lost.0, "events were lost, so the manager stops");
                 shared.close();
                 let _ = shared.node.shutdown(PATIENCE).await;
                 return;
             }
         }
     }
+}
+
+/// The next events and requests of the core; `None` if it has stopped.
+fn wait_for_news(local: &LocalHandle) -> CallAnswer<Option<Vec<Told<ManagerCore>>>> {
+    local.ask(
+        GROUP,
+        0,
+        |hosted: &mut Hosted<ManagerCore>, _now, call| hosted.listen(call),
+        |hosted, _reply| hosted.map(Hosted::take),
+    )
 }
 
 fn make_group(
@@ -155,5 +171,7 @@ fn draw() -> io::Result<u128> {
 const NODE: NodeId = NodeId(1);
 /// Room for the names of resources in a write.
 const NAMES_BYTES_MAX: usize = 1 << 20;
+/// Time between two reports of the state as metrics.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for which a shutdown waits for calls. There are none but the one that listens.
 pub(super) const PATIENCE: Duration = Duration::ZERO;

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::calls::{Calls, Subject};
 use crate::manager::core::{Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest};
-use crate::manager::{ManagerId, ResourceError, ResourceId, ResourceManager};
+use crate::manager::{ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
 use crate::{CommandId, Knowledge, TransactionNumber, TransactionRefusal};
 
 /// The group of the manager's core in its node.
@@ -32,12 +32,14 @@ pub(super) enum Known {
 pub(super) enum CommandAnswer {
     Begun(TransactionNumber, watch::Receiver<Known>),
     Knowledge(Knowledge),
-    Released,
+    Done,
     Refused(TransactionRefusal),
 }
 
 pub(super) struct Shared {
     pub(super) id: ManagerId,
+    /// The identity as a label of metrics.
+    label: String,
     pub(super) node: NodeHandle,
     pub(super) resources: BTreeMap<ResourceId, Described>,
     pub(super) timeout: Duration,
@@ -70,7 +72,7 @@ impl Shared {
         timeout: Duration,
         calls: Calls,
     ) -> Self {
-        Self { id, node, resources, timeout, calls, waiting: Mutex::default() }
+        Self { id, label: id.to_string(), node, resources, timeout, calls, waiting: Mutex::default() }
     }
 
     /// The name of a resource, or its id if the manager does not know it.
@@ -156,8 +158,9 @@ impl Shared {
             ManagerEvent::Begun { command, transaction } => self.on_begun(command, transaction),
             ManagerEvent::Refused { command, reason } => self.answer(command, CommandAnswer::Refused(reason)),
             ManagerEvent::Known { command, knowledge } => self.answer(command, CommandAnswer::Knowledge(knowledge)),
-            ManagerEvent::Released { command } => self.answer(command, CommandAnswer::Released),
+            ManagerEvent::Done { command } => self.answer(command, CommandAnswer::Done),
             ManagerEvent::Ended { transaction, outcome } => {
+                metrics::count(&self.label, &outcome);
                 if let Some(sender) = self.waiting().transactions.remove(&transaction) {
                     sender.send_replace(Known::Ended(outcome));
                 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use quorate_runtime::shell::CallAnswer;
 use tokio::sync::{oneshot, watch};
 
 use super::calls::Subject;
@@ -109,11 +110,12 @@ impl Transaction {
     /// Enlists a resource without a session, whose work the application does itself under the name of the branch.
     ///
     /// # Errors
-    /// When the manager was opened without the resource.
-    pub fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
+    /// When the manager was opened without the resource, or has stopped.
+    pub async fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
         let branch = self.branch_of(resource)?;
-        if self.lock().insert(resource.id(), false).is_none() {
-            self.post_enlist(resource.id());
+        if !self.lock().contains_key(&resource.id()) {
+            self.post_enlist(resource.id()).await.map_err(|_| EnlistError::Stopped)?;
+            self.lock().entry(resource.id()).or_insert(false);
         }
         Ok(branch)
     }
@@ -167,18 +169,19 @@ impl Transaction {
             }
         };
         self.manager.inner().calls.make(Subject::Branch(branch), call);
-        self.post_enlist(resource.id());
-        match receiver.await {
+        let enlisted = self.post_enlist(resource.id());
+        let begun = receiver.await;
+        // Work in a branch that the core does not know would not be committed with the others.
+        enlisted.await.map_err(|_| EnlistError::Stopped)?;
+        match begun {
             Ok(begun) => Ok(begun?),
             // Another call for the branch ended this one: the transaction has ended.
             Err(_) => Err(EnlistError::Ended),
         }
     }
 
-    fn post_enlist(&self, resource: ResourceId) {
-        let enlist = ManagerCommand::Enlist { transaction: self.number, resource };
-        // If the manager has stopped, the transaction is never committed.
-        drop(self.manager.inner().post(enlist));
+    fn post_enlist(&self, resource: ResourceId) -> CallAnswer<()> {
+        self.manager.inner().post(ManagerCommand::Enlist { transaction: self.number, resource })
     }
 
     fn branch_of<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {

@@ -9,7 +9,7 @@ use quorate_two_phase_commit::manager::core::{
     AbortReason, Ended, Hazard, ManagerAnswer, ManagerCommand, ManagerEvent, ManagerRequest,
 };
 use quorate_two_phase_commit::manager::{BranchId, ResourceManager, Sessions};
-use quorate_two_phase_commit::{CommandId, Epoch, Knowledge, TransactionNumber, Vote};
+use quorate_two_phase_commit::{CommandId, Decision, Epoch, Knowledge, TransactionNumber, Vote};
 
 use super::bench::{Bench, Crash, Fault, MANAGER, Work, id, ready, settings};
 
@@ -399,6 +399,41 @@ fn row_18_a_reader_gets_no_second_phase_and_the_only_writer_is_never_guessed_abo
 }
 
 #[test]
+fn an_operator_ends_what_a_resource_never_will() {
+    // The only resource is gone, and the operator knows how it decided.
+    let (mut bench, transaction) = begun(&[Work::Write]);
+    let (command, decision) = (CommandId(50), Decision::Abort);
+    bench.command(ManagerCommand::Resolve { command, transaction, decision });
+    let is_refused = |event: &ManagerEvent| matches!(event, ManagerEvent::Refused { command: CommandId(50), .. });
+    assert!(bench.events.iter().any(is_refused), "it is not in doubt");
+    bench.fault(0, Fault::Dead);
+    commit(&mut bench, transaction);
+    bench.pass(MINUTE);
+    bench.command(ManagerCommand::Resolve { command: CommandId(51), transaction, decision });
+    bench.pass(MINUTE);
+    assert!(bench.events.contains(&ManagerEvent::Done { command: CommandId(51) }));
+    assert_eq!(bench.told[&transaction], Ended::Aborted(AbortReason::Refused(id(0))));
+    assert_eq!(bench.knowledge(transaction), Knowledge::Aborted);
+
+    // A resource that has voted yes is gone.
+    let (mut bench, transaction) = begun(&[Work::Write; 2]);
+    commit(&mut bench, transaction);
+    until(&mut bench, |request| matches!(request, ManagerRequest::Commit(_)));
+    bench.fault(1, Fault::Dead);
+    bench.pass(MINUTE);
+    bench.restart();
+    bench.pass(MINUTE);
+    assert_eq!(bench.core.status().in_doubt.len(), 1);
+    bench.command(ManagerCommand::Release { command: CommandId(52), transaction, resource: id(0) });
+    let is_refused = |event: &ManagerEvent| matches!(event, ManagerEvent::Refused { command: CommandId(52), .. });
+    assert!(bench.events.iter().any(is_refused), "this one has committed");
+    bench.command(ManagerCommand::Release { command: CommandId(53), transaction, resource: id(1) });
+    bench.pass(MINUTE);
+    assert!(bench.core.status().in_doubt.is_empty());
+    assert_eq!(bench.knowledge(transaction), Knowledge::Committed);
+}
+
+#[test]
 fn row_19_a_branch_that_was_resolved_by_hand_is_said_and_kept() {
     let (mut bench, transaction) = begun(&[Work::Write; 2]);
     bench.fault(1, Fault::IsResolvedByHand);
@@ -418,7 +453,7 @@ fn row_19_a_branch_that_was_resolved_by_hand_is_said_and_kept() {
     assert_eq!(bench.core.status().in_doubt.len(), 1);
     bench.command(ManagerCommand::Release { command: CommandId(77), transaction, resource: id(1) });
     bench.pass(MINUTE);
-    assert!(bench.events.contains(&ManagerEvent::Released { command: CommandId(77) }));
+    assert!(bench.events.contains(&ManagerEvent::Done { command: CommandId(77) }));
     assert_clean(&bench);
     bench.restart();
     bench.pass(MINUTE);
