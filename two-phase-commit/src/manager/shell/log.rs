@@ -110,8 +110,8 @@ async fn listen(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
         let news = tokio::select! {
             news = &mut told => news,
             _ = publish.tick() => {
-                let status = local.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().status());
-                if let Ok(status) = status.await {
+                let status = local.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status));
+                if let Ok(Some(status)) = status.await {
                     metrics::publish(&manager, &status);
                 }
                 continue;
