@@ -4,15 +4,23 @@ mod branch;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod core;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod database;
 pub mod memory;
 pub mod metrics;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod name;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod resource;
 mod session;
 mod shell;
 
 pub use branch::{BranchId, ManagerId, ResourceId};
 pub use core::{ManagerSettings, ManagerStatus};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub use database::{Database, Driver};
 pub use name::{ParseTransactionNameError, TransactionName};
 pub use resource::{CommitEnd, ResourceError, ResourceManager, RollBackEnd};
 pub use session::Sessions;

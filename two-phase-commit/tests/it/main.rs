@@ -5,6 +5,8 @@ mod bounds;
 mod formats;
 mod hostile;
 mod manager;
+mod mysql;
+mod postgres;
 mod random;
 mod refused_writes;
 mod rows;
@@ -13,6 +15,9 @@ mod stuck;
 mod takeover;
 mod three_phase;
 mod views;
+
+#[path = "../servers/mod.rs"]
+mod servers;
 
 /// A number from the environment, or the default for a quick run.
 fn from_environment(name: &str, otherwise: u64) -> u64 {

@@ -1,0 +1,252 @@
+//! The statements that end branches, and the evidence of how they ended.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_postgres::error::SqlState;
+
+use crate::{TransactionNumber, Vote};
+
+use super::super::branch::{BranchId, ManagerId, ResourceId};
+use super::super::database::{Driver, Finished, Row, WAITS, branch_lock, branch_of_gid, gid, number, owner_lock};
+use super::super::resource::ResourceError;
+use super::connection::{CLEAN, Connection, name_is_taken, resource_error};
+use super::resource::PostgresDriver;
+use super::session::PostgresSession;
+use super::set_up::{PostgresSetUpError, set_up};
+
+/// The name of the setting that says which branch a transaction is.
+const BRANCH_SETTING: &str = "quorate.branch";
+
+/// What an open branch is, looked at just before it is prepared or committed.
+enum Work {
+    /// It has changed something.
+    Writer,
+    /// It has changed nothing. Whoever reads under `SERIALIZABLE` has read valid data only if the commit succeeds.
+    ReadOnly { serializable: bool },
+}
+
+#[async_trait]
+impl Driver for PostgresDriver {
+    type Connection = Connection;
+    type Session = PostgresSession;
+
+    async fn connect(&self) -> Result<Connection, ResourceError> {
+        let connection = Connection::new(&self.connect, &self.processes).await.map_err(resource_error)?;
+        self.ready.get_or_try_init(|| set_up(&connection, &self.schema)).await.map_err(|error| match error {
+            PostgresSetUpError::Database(error) => resource_error(error),
+            error => ResourceError::Refused(Box::new(error)),
+        })?;
+        Ok(connection)
+    }
+
+    async fn is_alive(&self, connection: &mut Connection) -> bool {
+        connection.run("").await.is_ok()
+    }
+
+    /// The locks show which session works on the branch, and outlive the memory of the manager. They are taken in a
+    /// transaction before the branch's: that has no snapshot yet, so that the application can choose its isolation.
+    async fn begin(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
+        let (lock, owner) = (branch_lock(branch), owner_lock(branch.manager, branch.resource));
+        let begin = format!(
+            "BEGIN; SELECT pg_try_advisory_lock({lock}), pg_advisory_lock_shared({owner}); COMMIT; \
+             BEGIN; SET LOCAL {BRANCH_SETTING} = '{}'",
+            gid(branch)
+        );
+        let rows = connection.rows(&begin).await.map_err(resource_error)?;
+        match rows.first().and_then(|row| row.get(0)) {
+            Some("t") => Ok(()),
+            _ => Err(ResourceError::Busy("an earlier session works on the branch".into())),
+        }
+    }
+
+    /// `PREPARE TRANSACTION` in a failed transaction says `ROLLBACK` and is no error, and the client does not show it:
+    /// the row in front of it, in one message, is what fails.
+    async fn prepare(&self, connection: &mut Connection, branch: BranchId) -> Result<Vote, ResourceError> {
+        match look_at(connection, branch).await? {
+            Work::ReadOnly { serializable } => {
+                end_read_only(connection, serializable).await?;
+                Ok(Vote::ReadOnly)
+            }
+            Work::Writer => {
+                let prepare = format!("{}; PREPARE TRANSACTION '{}'; {CLEAN}", self.insert(branch)?, gid(branch));
+                connection.run(&prepare).await.map_err(resource_error)?;
+                Ok(Vote::Yes)
+            }
+        }
+    }
+
+    /// The row in front of the commit is what fails where the commit would roll back in silence. A commit that the
+    /// application wants to be lazy waits for the disk all the same.
+    async fn commit_one_phase(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
+        match look_at(connection, branch).await? {
+            Work::ReadOnly { serializable } => end_read_only(connection, serializable).await,
+            Work::Writer => {
+                let commit = format!(
+                    "{}; SELECT set_config('synchronous_commit', 'on', true) \
+                     WHERE current_setting('synchronous_commit') = 'off'; COMMIT; {CLEAN}",
+                    self.insert(branch)?
+                );
+                connection.run(&commit).await.map_err(resource_error)
+            }
+        }
+    }
+
+    async fn roll_back_open(&self, connection: &mut Connection, _: BranchId) -> Result<(), ResourceError> {
+        connection.run(&format!("ROLLBACK; {CLEAN}")).await.map_err(resource_error)
+    }
+
+    async fn commit_prepared(&self, connection: &mut Connection, branch: BranchId) -> Result<Finished, ResourceError> {
+        finish(connection, "COMMIT", branch).await
+    }
+
+    async fn roll_back_prepared(
+        &self,
+        connection: &mut Connection,
+        branch: BranchId,
+    ) -> Result<Finished, ResourceError> {
+        finish(connection, "ROLLBACK", branch).await
+    }
+
+    async fn prepared_branches(&self, connection: &mut Connection) -> Result<Vec<BranchId>, ResourceError> {
+        let listed = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
+        let rows = connection.rows(listed).await.map_err(resource_error)?;
+        Ok(rows.iter().filter_map(|row| branch_of_gid(row.get(0)?)).collect())
+    }
+
+    async fn is_prepared(&self, connection: &mut Connection, branch: BranchId) -> Result<bool, ResourceError> {
+        let listed =
+            format!("SELECT FROM pg_prepared_xacts WHERE database = current_database() AND gid = '{}'", gid(branch));
+        connection.exists(&listed).await.map_err(resource_error)
+    }
+
+    async fn has_row(&self, connection: &mut Connection, branch: BranchId) -> Result<bool, ResourceError> {
+        let Row { log, resource, epoch, sequence } = Row::new(branch)?;
+        let (schema, cluster) = (&self.schema, branch.manager.cluster.0);
+        let row = format!(
+            "SELECT FROM {schema}.branches WHERE cluster = '{cluster:032x}' AND log = {log} \
+             AND resource = {resource} AND epoch = {epoch} AND sequence = {sequence}"
+        );
+        connection.exists(&row).await.map_err(resource_error)
+    }
+
+    async fn end_session(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
+        end_holders(connection, branch_lock(branch), "true").await
+    }
+
+    /// Ends all sessions of earlier starts: their client may be gone without a trace, and they hold locks.
+    async fn end_strangers(
+        &self,
+        connection: &mut Connection,
+        manager: ManagerId,
+        resource: ResourceId,
+    ) -> Result<(), ResourceError> {
+        let own: Vec<_> = {
+            let own = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            own.iter().map(ToString::to_string).collect()
+        };
+        let strangers = format!("pid NOT IN ({})", own.join(", "));
+        end_holders(connection, owner_lock(manager, resource), &strangers).await
+    }
+
+    /// Rows of branches in doubt are not visible, so nothing waits for them.
+    async fn forget(
+        &self,
+        connection: &mut Connection,
+        manager: ManagerId,
+        resource: ResourceId,
+        below: TransactionNumber,
+        unfinished: &BTreeSet<TransactionNumber>,
+    ) -> Result<(), ResourceError> {
+        let (epoch, sequence) = number(below)?;
+        let (schema, cluster, log) = (&self.schema, manager.cluster.0, manager.log.cast_signed());
+        let mut delete = format!(
+            "DELETE FROM {schema}.branches WHERE cluster = '{cluster:032x}' AND log = {log} AND resource = {} \
+             AND (epoch, sequence) < ({epoch}, {sequence})",
+            resource.0.cast_signed()
+        );
+        let mut kept = Vec::new();
+        for &unfinished in unfinished.iter().filter(|unfinished| **unfinished < below) {
+            let (epoch, sequence) = number(unfinished)?;
+            kept.push(format!("({epoch}, {sequence})"));
+        }
+        if !kept.is_empty() {
+            delete.push_str(" AND (epoch, sequence) NOT IN (VALUES ");
+            delete.push_str(&kept.join(", "));
+            delete.push(')');
+        }
+        connection.run(&delete).await.map_err(resource_error)
+    }
+
+    fn is_name_taken(&self, error: &ResourceError) -> bool {
+        name_is_taken(error)
+    }
+}
+
+impl PostgresDriver {
+    fn insert(&self, branch: BranchId) -> Result<String, ResourceError> {
+        let Row { log, resource, epoch, sequence } = Row::new(branch)?;
+        let (schema, cluster) = (&self.schema, branch.manager.cluster.0);
+        Ok(format!(
+            "INSERT INTO {schema}.branches (cluster, log, resource, epoch, sequence) \
+             VALUES ('{cluster:032x}', {log}, {resource}, {epoch}, {sequence})"
+        ))
+    }
+}
+
+/// Deferred constraints and triggers run now: within `PREPARE TRANSACTION` no time-out would bound them. The owner of a
+/// prepared transaction is the role of the moment, and must be one that can finish it. From here on the locks belong to
+/// the transaction, and nothing but its end gives them back.
+async fn look_at(connection: &Connection, branch: BranchId) -> Result<Work, ResourceError> {
+    let (lock, owner) = (branch_lock(branch), owner_lock(branch.manager, branch.resource));
+    let look = format!(
+        "SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; \
+         SELECT current_setting('{BRANCH_SETTING}', true), pg_current_xact_id_if_assigned() IS NOT NULL, \
+         current_setting('transaction_isolation'), pg_try_advisory_xact_lock({lock}), \
+         pg_advisory_xact_lock_shared({owner}); \
+         SELECT pg_advisory_unlock_all()"
+    );
+    let rows = connection.rows(&look).await.map_err(resource_error)?;
+    let column = |column| rows.first().and_then(|row| row.get(column));
+    if column(0) != Some(&gid(branch)) || column(3) != Some("t") {
+        return Err(ResourceError::Refused("its transaction was ended in the session".into()));
+    }
+    Ok(match column(1) {
+        Some("f") => Work::ReadOnly { serializable: column(2) == Some("serializable") },
+        _ => Work::Writer,
+    })
+}
+
+/// Ends a branch that changed nothing, so that it takes no effect.
+async fn end_read_only(connection: &Connection, serializable: bool) -> Result<(), ResourceError> {
+    let end = if serializable { "COMMIT" } else { "ROLLBACK" };
+    connection.run(&format!("{end}; {CLEAN}")).await.map_err(resource_error)
+}
+
+async fn finish(connection: &Connection, verb: &str, branch: BranchId) -> Result<Finished, ResourceError> {
+    match connection.run(&format!("{verb} PREPARED '{}'", gid(branch))).await {
+        Ok(()) => Ok(Finished::Done),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(Finished::NotThere),
+        Err(error) => Err(resource_error(error)),
+    }
+}
+
+/// Ends the sessions that hold this lock, and waits until they are gone. A prepared transaction has it without a
+/// process.
+async fn end_holders(connection: &Connection, lock: i64, which: &str) -> Result<(), ResourceError> {
+    let (high, low) = (lock.cast_unsigned() >> 32, lock.cast_unsigned() & 0xffff_ffff);
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND classid = {high} AND objid = {low} AND objsubid = 1 AND granted AND pid IS NOT NULL AND {which}"
+    );
+    for wait in WAITS {
+        if !connection.exists(&end).await.map_err(resource_error)? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    Err(ResourceError::Busy("a session of the branch does not end".into()))
+}
