@@ -10,10 +10,12 @@ use quorate_protocol::{
 use crate::base::Base;
 use crate::codec::Record;
 use crate::coordinator::Coordinator;
+use crate::coordinator::mixed::Deviations;
 use crate::error::Ignored;
 use crate::journal::{Journal, KeyedRecord};
 use crate::message::{Message, Stamp};
 use crate::participant::Participant;
+use crate::participant::heuristics::Heuristic;
 use crate::recovery::Recovered;
 use crate::state::{Awaited, Remembered, Stage, Tombstone};
 use crate::timers::Timer;
@@ -115,6 +117,10 @@ impl TwoPhaseCommit {
             Command::Query { command, transaction } => self.coordinator.on_query(base, command, transaction),
             Command::Enlist { transaction, .. } => self.participant.on_enlist(base, transaction),
             Command::Forget { command, node } => self.on_forget(command, node),
+            Command::ForceOutcome { command, transaction, decision } => {
+                self.participant.on_force(base, command, transaction, decision)
+            }
+            Command::ForgetMixed { command, transaction } => self.on_forget_mixed(command, transaction),
             Command::ForgetCoordinator { command, coordinator } => self.on_forget_coordinator(command, coordinator),
         };
         taken.or_else(|reason| self.refuse(id, reason, Ignored::Refused))
@@ -148,6 +154,10 @@ impl TwoPhaseCommit {
                 None => participant.on_peer_inquire(base, from, transaction),
             },
             Message::Presume { transaction, .. } => participant.on_presume(base, transaction),
+            Message::Noted { transaction, .. } => {
+                participant.heuristics_mut().on_noted(base, transaction);
+                Ok(())
+            }
             Message::Outcome { transaction, decision } => match base.own(transaction) {
                 Some(number) => coordinator.on_outcome(base, from, number, decision),
                 None => participant.on_peer_outcome(base, from, transaction, decision),
@@ -258,6 +268,7 @@ impl TwoPhaseCommit {
                 Awaited::Delegated(number) => self.coordinator.on_delegated(base, number),
                 Awaited::Ended(number) => self.coordinator.on_ended(base, number),
                 Awaited::Prepared(transaction) => self.participant.on_prepared(base, transaction),
+                Awaited::Forced(transaction) => self.participant.on_forced(base, transaction),
                 Awaited::Settled(transaction, decision) => base.event(Event::Settled { transaction, decision }),
             }
         }
@@ -279,7 +290,7 @@ impl TwoPhaseCommit {
         let key = |effect: &Awaited| match effect {
             Awaited::Decided(number) | Awaited::Delegated(number) => self.coordinator.binding_key(*number),
             Awaited::Prepared(transaction) => self.participant.key_of(*transaction),
-            Awaited::Ended(_) | Awaited::Settled(..) => None,
+            Awaited::Ended(_) | Awaited::Settled(..) | Awaited::Forced(_) => None,
         };
         let withdrawn: BTreeSet<u64> = binding.iter().filter_map(key).collect();
         let base = &mut self.base;
@@ -288,7 +299,7 @@ impl TwoPhaseCommit {
             match effect {
                 Awaited::Decided(number) | Awaited::Delegated(number) => self.coordinator.undecide(base, number),
                 Awaited::Prepared(transaction) => self.participant.unprepare(base, transaction),
-                Awaited::Ended(_) | Awaited::Settled(..) => {}
+                Awaited::Ended(_) | Awaited::Settled(..) | Awaited::Forced(_) => {}
             }
         }
         Err(Ignored::LogRefuses)
@@ -312,6 +323,18 @@ impl TwoPhaseCommit {
         let written = base.flush();
         self.coordinator.give_up(base, node);
         base.chassis.outbox.event_after(written, Event::Forgotten { command, node });
+        Ok(())
+    }
+
+    /// Handles an operator's statement that a mixed transaction was dealt with.
+    fn on_forget_mixed(&mut self, command: CommandId, transaction: TransactionId) -> Result<(), TransactionRefusal> {
+        let Self { base, coordinator, participant } = self;
+        let is_own = base.own(transaction).is_some_and(|number| coordinator.mixed_mut().forget(base, number));
+        if !participant.forget_mixed(base, transaction) && !is_own {
+            return Err(TransactionRefusal::NotMixed);
+        }
+        let written = base.flush();
+        base.chassis.outbox.event_after(written, Event::MixedForgotten { command, transaction });
         Ok(())
     }
 
@@ -346,7 +369,17 @@ impl TwoPhaseCommit {
             }
             Record::Ended { number, writers } => coordinator.adopt_outcome(number, Remembered { key, writers }),
             Record::Prepared { transaction, participants, payload } => {
-                participant.adopt_branch(base, key, transaction, participants, payload)
+                participant.adopt_branch(base, key, transaction, participants, payload, None)
+            }
+            Record::Forced { transaction, decision, participants, payload } => {
+                participant.adopt_branch(base, key, transaction, participants, payload, Some(decision))
+            }
+            Record::Heuristic { transaction, forced, decision, participants } => {
+                let heuristic = Heuristic { decision, ..Heuristic::new(forced, participants, key) };
+                participant.heuristics_mut().adopt(transaction, heuristic)
+            }
+            Record::Mixed { number, decision, deviations } => {
+                coordinator.mixed_mut().adopt(number, Deviations { decision, by: deviations, key })
             }
             Record::Settled { transaction, end } => {
                 participant.adopt_tombstone(transaction, Tombstone { end, key: Some(key) })

@@ -51,6 +51,8 @@ pub enum Ignored {
     StaleAnswer,
     /// Branches that were in doubt do not have their locks back yet.
     Recovering,
+    /// An operator has forced the outcome of the branch. The decision is compared with it once that is carried out.
+    Forced,
     /// The branch is not accepted now, and its coordinator is told the reason.
     Unready,
     /// An operator has given the sender or the coordinator up.
@@ -80,6 +82,7 @@ impl Ignored {
             Self::Undecided => "undecided",
             Self::StaleAnswer => "stale_answer",
             Self::Recovering => "recovering",
+            Self::Forced => "forced",
             Self::Unready => "unready",
             Self::Forgotten => "forgotten",
             Self::LogRefuses => "log_refuses",

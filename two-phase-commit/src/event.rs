@@ -64,6 +64,28 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// An operator forces the outcome of a branch that is in doubt here, because it cannot wait for the decision (a
+    /// heuristic decision). If the decision turns out to be the other one, the transaction is mixed: this part of it
+    /// took effect and others did not, or the reverse, and only people can mend that. It is refused unless the branch
+    /// is in doubt, and carried out once it is durable. The answer is [`Event::Forced`]. The coordinator is asked for
+    /// the decision as before.
+    #[doc(alias = "heuristic")]
+    ForceOutcome {
+        /// Number of the command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// What is done with the branch.
+        decision: Decision,
+    },
+    /// An operator has dealt with a mixed transaction: it is not shown here any more. The answer is
+    /// [`Event::MixedForgotten`].
+    ForgetMixed {
+        /// Number of the command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionId,
+    },
     /// The decision log of a coordinator is lost, and no node will ever serve the coordinator. An operator states this
     /// of a coordinator whose last server is not a member at present. Its ended transactions are forgotten here, and
     /// all messages in its name are ignored, even after a restart. A transaction in doubt here stays in doubt until
@@ -86,6 +108,8 @@ impl Command {
             | Self::Query { command, .. }
             | Self::Enlist { command, .. }
             | Self::Forget { command, .. }
+            | Self::ForceOutcome { command, .. }
+            | Self::ForgetMixed { command, .. }
             | Self::ForgetCoordinator { command, .. } => *command,
         }
     }
@@ -192,6 +216,37 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// Participant: the outcome that an operator forced is durable, and will be carried out: the answer to
+    /// [`Command::ForceOutcome`].
+    Forced {
+        /// The command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// What is done with the branch.
+        decision: Decision,
+    },
+    /// A participant did not do what was decided, or may not have. Emitted at the coordinator, and at a participant
+    /// whose branch an operator forced. Shown in [`Status`](crate::Status) until [`Command::ForgetMixed`].
+    #[doc(alias = "heuristic")]
+    #[doc(alias = "hazard")]
+    Mixed {
+        /// The transaction.
+        transaction: TransactionId,
+        /// What was decided.
+        decision: Decision,
+        /// The participant.
+        participant: NodeId,
+        /// What happened there instead.
+        deviation: Deviation,
+    },
+    /// The mixed transaction is not shown any more, durably: the answer to [`Command::ForgetMixed`].
+    MixedForgotten {
+        /// The command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionId,
+    },
     /// The coordinator is given up, durably: the answer to [`Command::ForgetCoordinator`].
     CoordinatorForgotten {
         /// The command.
@@ -233,6 +288,18 @@ pub enum TransactionOutcome {
     Aborted(AbortReason),
 }
 
+/// What a participant did instead of what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Deviation {
+    /// It aborted its branch of a committed transaction.
+    Aborted,
+    /// It committed its branch of an aborted transaction.
+    Committed,
+    /// It lost its branch of a committed transaction, and does not know how the branch ended.
+    Lost,
+}
+
 /// Reason why a transaction was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -267,6 +334,9 @@ pub enum Knowledge {
     Aborted,
     /// It ended too long ago (`outcomes_max`): it may be either.
     Forgotten,
+    /// This was decided, and at least one participant did not do it, or may not have. [`Status`](crate::Status) names
+    /// the participants.
+    Mixed(Decision),
 }
 
 /// Reason why a command was refused.
@@ -293,6 +363,10 @@ pub enum TransactionRefusal {
     NotBegun,
     /// The transaction is decided, or about to be.
     AlreadyDeciding,
+    /// No branch of the transaction is in doubt here.
+    NotInDoubt,
+    /// The transaction is not known to be mixed here.
+    NotMixed,
     /// There is no participant, or more than `participants_max`.
     Participants,
     /// A branch is longer than `payload_bytes_max`.

@@ -71,12 +71,22 @@ fn check_branches(base: &Base, participant: &Participant) {
         let is_asked = branch.request.is_some_and(|ticket| participant.requests().get(&ticket) == Some(transaction));
         match branch.stage {
             BranchStage::Enlisted => assert!(waits, "it waits to be asked"),
-            BranchStage::Writing => assert!(!waits && !is_asked, "it waits for the log alone"),
+            BranchStage::Writing | BranchStage::Forcing(_) => {
+                assert!(!waits && !is_asked, "it waits for the log alone");
+            }
             BranchStage::Prepared => assert!(waits, "it waits for the decision"),
             _ => assert!(waits, "it waits for the application, or to ask it again"),
         }
         let is_bound = matches!(branch.stage, BranchStage::Writing | BranchStage::Prepared | BranchStage::Committing);
         assert!(!is_bound || branch.key.is_some(), "a vote of yes has a record");
+    }
+    for (transaction, it) in participant.heuristics().of() {
+        let is_elsewhere = participant.branches().contains_key(transaction)
+            || participant.outcomes().tombstones().contains_key(transaction);
+        assert!(!is_elsewhere, "a forced outcome that was carried out is neither under way nor settled");
+        let waits = base.timers.is_armed(Timer::Branch(*transaction));
+        assert!(waits == it.waits(), "it waits for the coordinator");
+        assert!(it.decision != Some(it.forced), "only a decision that differs is kept");
     }
     check_holdings(participant);
     assert!(participant.unheard().is_subset(participant.recovering()), "who was not heard of has no locks");

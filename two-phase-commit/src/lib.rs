@@ -31,11 +31,11 @@ pub use config::{Config, OnePhase, Settings};
 pub use core::TwoPhaseCommit;
 pub use error::{ConfigError, Ignored};
 pub use event::{
-    AbortReason, Answer, Command, CommandId, Event, Knowledge, Request, RequestKind, TransactionOutcome,
+    AbortReason, Answer, Command, CommandId, Deviation, Event, Knowledge, Request, RequestKind, TransactionOutcome,
     TransactionRefusal,
 };
 pub use message::Message;
-pub use status::{Status, UnansweredRequest};
+pub use status::{ForcedOutcome, Status, UnansweredRequest};
 pub use transaction::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber, Unready, Vote};
 
 /// The server side: `Node`, `Hosted`, the tokio shell.

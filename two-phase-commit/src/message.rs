@@ -10,6 +10,7 @@
 //! | [`CommitOnePhase`] | coordinator | the only participant | [`Message::Outcome`], once it is durable; [`Message::Unready`] |
 //! | [`Message::InquireFinished`] | participant | coordinator | [`Finished`] |
 //! | [`Message::Unready`] | participant | coordinator | nothing |
+//! | [`Message::Noted`] | coordinator | participant that committed an aborted transaction | nothing |
 //! | [`Message::Served`] | participant | node that served the coordinator before | nothing; the node asks the new one |
 //!
 //! ```text
@@ -100,6 +101,13 @@ pub enum Message {
         /// The node that serves it in this epoch.
         server: NodeId,
     },
+    /// The coordinator has durably noted that a participant committed its branch of an aborted transaction.
+    Noted {
+        /// Stamp of the coordinator.
+        stamp: Stamp,
+        /// The transaction.
+        transaction: TransactionId,
+    },
 }
 
 impl Message {
@@ -108,7 +116,9 @@ impl Message {
         match self {
             Self::Prepare(prepare) => Some((Some(prepare.transaction), prepare.stamp)),
             Self::Decide(decide) => Some((Some(decide.transaction), decide.stamp)),
-            Self::Presume { stamp, transaction } => Some((Some(*transaction), *stamp)),
+            Self::Presume { stamp, transaction } | Self::Noted { stamp, transaction } => {
+                Some((Some(*transaction), *stamp))
+            }
             Self::CommitOnePhase(request) => Some((Some(request.transaction), request.stamp)),
             Self::Finished(finished) => Some((None, finished.stamp)),
             Self::Vote { .. }
@@ -182,7 +192,7 @@ pub struct Finished {
     pub unfinished: BTreeSet<TransactionNumber>,
 }
 
-/// How a participant came to acknowledge a commit. After each of them the coordinator may forget the transaction.
+/// How a participant came to acknowledge a decision. After each of them the coordinator may forget the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Acknowledgement {
@@ -192,6 +202,13 @@ pub enum Acknowledgement {
     AlreadyDone,
     /// It has no record of the transaction.
     Forgotten,
+    /// An operator, or somebody else, made it abort its branch before the decision came.
+    HeuristicallyAborted,
+    /// An operator, or somebody else, made it commit its branch before the decision came. Sent of an aborted
+    /// transaction too, until the coordinator has noted it ([`Message::Noted`]).
+    HeuristicallyCommitted,
+    /// The branch is gone without a trace, so that nobody knows how it ended.
+    Lost,
 }
 
 /// The small section of a message. Variants are only appended, and the fields of a variant never change.
@@ -271,6 +288,13 @@ pub enum Small {
         /// The node that serves it in this epoch.
         server: NodeId,
     },
+    /// See [`Message::Noted`].
+    Noted {
+        /// Stamp of the coordinator.
+        stamp: Stamp,
+        /// The transaction.
+        transaction: TransactionId,
+    },
 }
 
 impl Wire for Message {
@@ -300,6 +324,7 @@ impl Wire for Message {
             Self::Served { coordinator, epoch, server } => {
                 Small::Served { coordinator: *coordinator, epoch: *epoch, server: *server }
             }
+            Self::Noted { stamp, transaction } => Small::Noted { stamp: *stamp, transaction: *transaction },
         }
     }
 
@@ -324,6 +349,7 @@ impl Wire for Message {
             Small::Finished(finished) => Ok(Self::Finished(finished)),
             Small::Unready { transaction, why } => Ok(Self::Unready { transaction, why }),
             Small::Served { coordinator, epoch, server } => Ok(Self::Served { coordinator, epoch, server }),
+            Small::Noted { stamp, transaction } => Ok(Self::Noted { stamp, transaction }),
         }
     }
 }

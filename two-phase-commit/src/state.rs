@@ -201,6 +201,8 @@ pub(crate) struct Branch {
     /// All participants, as the coordinator named them.
     pub(crate) participants: BTreeSet<NodeId>,
     pub(crate) payload: Bytes,
+    /// For a branch that gets its locks back: the outcome that an operator forced before this start.
+    pub(crate) forced: Option<Decision>,
     /// Key of its record, once it votes yes.
     pub(crate) key: Option<u64>,
     /// The open request to the application. An answer to another request is stale.
@@ -220,11 +222,23 @@ pub(crate) struct Branch {
 }
 
 impl Branch {
+    /// The record of a branch that voted yes.
+    pub(crate) fn record(&self, transaction: TransactionId) -> Record {
+        let (participants, payload) = (self.participants.clone(), self.payload.clone());
+        match (self.stage, self.forced) {
+            (BranchStage::Forcing(decision) | BranchStage::Forced(decision), _) | (_, Some(decision)) => {
+                Record::Forced { transaction, decision, participants, payload }
+            }
+            _ => Record::Prepared { transaction, participants, payload },
+        }
+    }
+
     pub(crate) fn new(stage: BranchStage, participants: BTreeSet<NodeId>, payload: Bytes, now: Instant) -> Self {
         Self {
             stage,
             participants,
             payload,
+            forced: None,
             key: None,
             request: None,
             since: now,
@@ -254,6 +268,10 @@ pub(crate) enum BranchStage {
     Aborting(BranchEnd),
     /// The application does the whole work and decides.
     Delegated,
+    /// An operator forced this outcome, and its record is on its way to the disk.
+    Forcing(Decision),
+    /// The application carries out the outcome that an operator forced.
+    Forced(Decision),
 }
 
 /// A participant's record of an ended branch, kept until its coordinator reports the transaction as finished.
@@ -271,6 +289,8 @@ pub(crate) enum BranchEnd {
     ReadOnly,
     /// The coordinator told this decision explicitly. Other participants may be told it.
     Decided(Decision),
+    /// An operator forced this, and the decision was the other one.
+    Heuristic(Decision),
     /// The branch was aborted without an explicit decision of the coordinator: the vote was no or was never cast, or
     /// the coordinator has forgotten the transaction. A node that voted read-only before it crashed may end like this
     /// in a transaction that is committed, so other nodes are not told.
@@ -288,6 +308,8 @@ pub(crate) enum Awaited {
     Ended(TransactionNumber),
     /// The participant may vote yes.
     Prepared(TransactionId),
+    /// The participant may carry out the outcome that an operator forced.
+    Forced(TransactionId),
     /// A restart of the participant need not return to the branch.
     Settled(TransactionId, Decision),
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use quorate_protocol::{HaltReason, NodeId};
 
 use crate::state::{BranchStage, Stage};
-use crate::{CoordinatorId, Epoch, RequestKind, TransactionId, TransactionNumber, TwoPhaseCommit, Unready};
+use crate::{
+    CoordinatorId, Decision, Deviation, Epoch, RequestKind, TransactionId, TransactionNumber, TwoPhaseCommit, Unready,
+};
 
 /// State of a node's transactions and branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,12 @@ pub struct Status {
     /// Branches that have voted yes and wait for the decision, and transactions whose only participant has not told its
     /// decision, each with the time in doubt, as far as this start knows.
     pub in_doubt: BTreeMap<TransactionId, Duration>,
+    /// Mixed transactions of the coordinator that this node serves, each with the participants that did not do what was
+    /// decided. Kept until `Command::ForgetMixed`.
+    pub mixed: BTreeMap<TransactionId, BTreeMap<NodeId, Deviation>>,
+    /// Branches here whose outcome an operator forced. Kept until the decision is known and the same, or until
+    /// `Command::ForgetMixed`.
+    pub forced: BTreeMap<TransactionId, ForcedOutcome>,
     /// Branches with an open request to the application, or with one to repeat after a failure: the kind of request and
     /// its age, as far as this start knows.
     pub asked: BTreeMap<TransactionId, UnansweredRequest>,
@@ -62,12 +70,21 @@ pub struct UnansweredRequest {
     pub age: Duration,
 }
 
+/// The outcome of a branch that an operator forced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForcedOutcome {
+    /// What was done.
+    pub forced: Decision,
+    /// What was decided; `None` if this is not known yet.
+    pub decision: Option<Decision>,
+}
+
 impl Status {
     pub(crate) fn of(core: &TwoPhaseCommit) -> Self {
         let (base, coordinator, participant) = (&core.base, &core.coordinator, &core.participant);
         let (now, mut in_doubt, mut unacknowledged) = (base.now(), BTreeMap::new(), BTreeMap::new());
         for (transaction, branch) in participant.branches() {
-            if branch.stage == BranchStage::Prepared {
+            if branch.stage == BranchStage::Prepared && branch.forced.is_none() {
                 in_doubt.insert(*transaction, now.since(branch.since));
             }
         }
@@ -93,6 +110,8 @@ impl Status {
             remembered: coordinator.remembered().len(),
             branches: participant.branches().len(),
             in_doubt,
+            mixed: coordinator.mixed().iter().map(|(number, it)| (base.id_of(*number), it.by.clone())).collect(),
+            forced: participant.forced().collect(),
             asked: participant.asked(base),
             tombstones: participant.outcomes().tombstones().len(),
             payload_bytes: coordinator.held().payload_bytes() + participant.room().all().payload_bytes,

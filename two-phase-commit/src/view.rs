@@ -34,7 +34,7 @@ pub(crate) fn view(core: &TwoPhaseCommit) -> View {
 }
 
 fn put_coordinator(out: &mut ViewWriter, coordinator: &Coordinator, report: Report) {
-    out.put(&(coordinator.held().delegations(), coordinator.remembered()));
+    out.put(&(coordinator.held().delegations(), coordinator.remembered(), coordinator.mixed()));
     for (number, it) in coordinator.coordinated() {
         let until = it.stage.until().map(|at| out.time(at));
         out.put(&(number, until, report.at(it.since, it.is_reported).map(|at| out.time(at))));
@@ -49,9 +49,30 @@ fn put_participant(out: &mut ViewWriter, base: &Base, participant: &Participant,
     let outcomes = participant.outcomes();
     out.put(&(participant.recovering(), participant.unheard(), participant.room().unready()));
     out.put(&(outcomes.known(), outcomes.tombstones(), outcomes.given_up()));
+    for (transaction, it) in participant.heuristics().of() {
+        let member = it.attempt.checked_sub(2).and_then(|number| base.member_in_turn(number));
+        out.put(&(
+            transaction,
+            it.forced,
+            it.decision,
+            &it.participants,
+            it.key,
+            it.is_noted,
+            it.attempt.min(2),
+            member,
+        ));
+    }
     for (transaction, branch) in participant.branches() {
         let request = branch.request.map(|ticket| out.ticket(ticket));
-        out.put(&(transaction, branch.stage, &branch.participants, &branch.payload, branch.key, request));
+        out.put(&(
+            transaction,
+            branch.stage,
+            branch.forced,
+            &branch.participants,
+            &branch.payload,
+            branch.key,
+            request,
+        ));
         let in_doubt = report.at(branch.since, branch.is_reported).map(|at| out.time(at));
         let overdue = report.at(branch.asked_since, branch.is_overdue).map(|at| out.time(at));
         let asked = branch.attempt.checked_sub(2).and_then(|number| base.member_in_turn(number));

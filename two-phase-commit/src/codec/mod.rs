@@ -9,22 +9,25 @@
 //! ended:     version | 2 | as commit
 //! delegated: version | 3 | number | participant (8) | payload (the rest)
 //! prepared:  version | 4 | id | participants: count (2), node (8) each | payload (the rest)
-//! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned
+//! settled:   version | 5 | id | end: 0 abort, 1 commit, as decided; 2 abandoned; 3 abort, 4 commit, not as decided
 //! known:     version | 6 | coordinator (8) | epoch (8) | finished below (number) | server (8)
 //!                                | sum of: 1 if given up by an operator, 2 if the server is known (otherwise it is 0)
 //! unfinished: version | 7 | coordinator (8) | finished until (number) | the numbers that are not (the rest), ascending
 //! given up:  version | 8 | node (8)
+//! forced:    version | 9 | id | done: 0 abort, 1 commit | participants: count (2), node (8) each | payload (the rest)
+//! heuristic: version | 10 | id | done: 0 abort, 1 commit | decided: 0, 1, or 2 not known | participants: as above
+//! mixed:     version | 11 | number | decision | count (2) | for each: node (8), 0 aborted, 1 committed, 2 lost
 //! ```
 //!
 //! The key of a record only identifies its place: each transaction and role gets a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError};
 
 use crate::state::{BranchEnd, DurableState};
-use crate::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber};
+use crate::{CoordinatorId, Decision, Deviation, Epoch, TransactionId, TransactionNumber};
 
 /// Content of a record of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,17 @@ pub(crate) enum Record {
     Unfinished { coordinator: CoordinatorId, until: TransactionNumber, unfinished: BTreeSet<TransactionNumber> },
     /// An operator has given this node up.
     GivenUp { node: NodeId },
+    /// An operator's outcome of a branch that was in doubt. It is not carried out yet.
+    Forced { transaction: TransactionId, decision: Decision, participants: BTreeSet<NodeId>, payload: Bytes },
+    /// An operator's outcome of a branch, carried out, and the decision.
+    Heuristic {
+        transaction: TransactionId,
+        forced: Decision,
+        decision: Option<Decision>,
+        participants: BTreeSet<NodeId>,
+    },
+    /// The coordinator knows that these participants did not do what was decided.
+    Mixed { number: TransactionNumber, decision: Decision, deviations: BTreeMap<NodeId, Deviation> },
 }
 
 /// Content of [`Record::Known`].
@@ -105,6 +119,8 @@ impl Record {
                     BranchEnd::Decided(Decision::Abort) => 0,
                     BranchEnd::Decided(Decision::Commit) => 1,
                     BranchEnd::Abandoned => 2,
+                    BranchEnd::Heuristic(Decision::Abort) => 3,
+                    BranchEnd::Heuristic(Decision::Commit) => 4,
                     BranchEnd::ReadOnly => unreachable!("nothing is recorded of a read-only branch"),
                 });
             }
@@ -128,6 +144,41 @@ impl Record {
                 out.put_u8(GIVEN_UP);
                 out.put_u64_le(node.0);
             }
+            Self::Forced { .. } | Self::Heuristic { .. } | Self::Mixed { .. } => self.put_heuristic(out),
+        }
+    }
+
+    fn put_heuristic(&self, out: &mut BytesMut) {
+        match self {
+            Self::Forced { transaction, decision, participants, payload } => {
+                out.put_u8(FORCED);
+                put_id(out, *transaction);
+                out.put_u8(byte_of(*decision));
+                put_nodes(out, participants);
+                out.put_slice(payload);
+            }
+            Self::Heuristic { transaction, forced, decision, participants } => {
+                out.put_u8(HEURISTIC);
+                put_id(out, *transaction);
+                out.put_u8(byte_of(*forced));
+                out.put_u8(decision.map_or(2, byte_of));
+                put_nodes(out, participants);
+            }
+            Self::Mixed { number, decision, deviations } => {
+                out.put_u8(MIXED);
+                put_number(out, *number);
+                out.put_u8(byte_of(*decision));
+                out.put_u16_le(u16::try_from(deviations.len()).expect("bounded by participants_max"));
+                for (node, deviation) in deviations {
+                    out.put_u64_le(node.0);
+                    out.put_u8(match deviation {
+                        Deviation::Aborted => 0,
+                        Deviation::Committed => 1,
+                        Deviation::Lost => 2,
+                    });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -152,6 +203,8 @@ impl Record {
                     Ok(0) => BranchEnd::Decided(Decision::Abort),
                     Ok(1) => BranchEnd::Decided(Decision::Commit),
                     Ok(2) => BranchEnd::Abandoned,
+                    Ok(3) => BranchEnd::Heuristic(Decision::Abort),
+                    Ok(4) => BranchEnd::Heuristic(Decision::Commit),
                     Ok(end) => return Err(StateError::Kind(end)),
                     Err(_) => return Err(StateError::Malformed),
                 };
@@ -167,6 +220,25 @@ impl Record {
                 Self::Unfinished { coordinator, until, unfinished }
             }
             GIVEN_UP => Self::GivenUp { node: NodeId(take_u64(rest)?) },
+            FORCED => {
+                let (transaction, decision) = (take_id(rest)?, take_decision(rest)?);
+                let participants = take_nodes(rest)?;
+                return Ok(Self::Forced { transaction, decision, participants, payload: bytes });
+            }
+            HEURISTIC => {
+                let (transaction, forced) = (take_id(rest)?, take_decision(rest)?);
+                let decision = if rest.first() == Some(&2) {
+                    rest.advance(1);
+                    None
+                } else {
+                    Some(take_decision(rest)?)
+                };
+                Self::Heuristic { transaction, forced, decision, participants: take_nodes(rest)? }
+            }
+            MIXED => {
+                let (number, decision) = (take_number(rest)?, take_decision(rest)?);
+                Self::Mixed { number, decision, deviations: take_deviations(rest)? }
+            }
             kind => return Err(StateError::Kind(kind)),
         };
         if bytes.is_empty() { Ok(record) } else { Err(StateError::Malformed) }
@@ -216,6 +288,34 @@ fn take_id(rest: &mut Bytes) -> Result<TransactionId, StateError> {
     Ok(TransactionId { coordinator: CoordinatorId(take_u64(rest)?), number: take_number(rest)? })
 }
 
+fn byte_of(decision: Decision) -> u8 {
+    u8::from(decision == Decision::Commit)
+}
+
+fn take_decision(rest: &mut Bytes) -> Result<Decision, StateError> {
+    match rest.try_get_u8() {
+        Ok(0) => Ok(Decision::Abort),
+        Ok(1) => Ok(Decision::Commit),
+        Ok(kind) => Err(StateError::Kind(kind)),
+        Err(_) => Err(StateError::Malformed),
+    }
+}
+
+fn take_deviations(rest: &mut Bytes) -> Result<BTreeMap<NodeId, Deviation>, StateError> {
+    let count = rest.try_get_u16_le().map_err(|_| StateError::Malformed)?;
+    let one = |_| {
+        let node = NodeId(take_u64(rest)?);
+        match rest.try_get_u8() {
+            Ok(0) => Ok((node, Deviation::Aborted)),
+            Ok(1) => Ok((node, Deviation::Committed)),
+            Ok(2) => Ok((node, Deviation::Lost)),
+            Ok(kind) => Err(StateError::Kind(kind)),
+            Err(_) => Err(StateError::Malformed),
+        }
+    };
+    (0..count).map(one).collect()
+}
+
 fn take_known(rest: &mut Bytes) -> Result<KnownRecord, StateError> {
     let (coordinator, epoch) = (CoordinatorId(take_u64(rest)?), Epoch(take_u64(rest)?));
     let (finished_below, server) = (take_number(rest)?, NodeId(take_u64(rest)?));
@@ -252,6 +352,9 @@ const SETTLED: u8 = 5;
 const KNOWN: u8 = 6;
 const UNFINISHED: u8 = 7;
 const GIVEN_UP: u8 = 8;
+const FORCED: u8 = 9;
+const HEURISTIC: u8 = 10;
+const MIXED: u8 = 11;
 
 #[cfg(test)]
 mod tests;

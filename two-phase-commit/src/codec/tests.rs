@@ -8,6 +8,19 @@ fn records() -> Vec<Record> {
     let finished_below = TransactionNumber { epoch: Epoch(3), sequence: 7 };
     let (coordinator, epoch, server) = (CoordinatorId(4), Epoch(3), Some(NodeId(5)));
     let known = KnownRecord { coordinator, epoch, server, finished_below, is_forgotten: false };
+    let forced = Record::Forced {
+        transaction,
+        decision: Decision::Abort,
+        participants: nodes.clone(),
+        payload: payload.clone(),
+    };
+    let participants = nodes.clone();
+    let heuristic = |decision| Record::Heuristic {
+        transaction,
+        forced: Decision::Commit,
+        decision,
+        participants: participants.clone(),
+    };
     vec![
         Record::Commit { number, writers: nodes.clone() },
         Record::Ended { number, writers: nodes.clone() },
@@ -21,6 +34,16 @@ fn records() -> Vec<Record> {
         Record::Known(KnownRecord { server: None, is_forgotten: true, ..known }),
         Record::Unfinished { coordinator, until: number, unfinished: [finished_below].into() },
         Record::GivenUp { node: NodeId(4) },
+        Record::Settled { transaction, end: BranchEnd::Heuristic(Decision::Commit) },
+        Record::Settled { transaction, end: BranchEnd::Heuristic(Decision::Abort) },
+        forced,
+        heuristic(None),
+        heuristic(Some(Decision::Abort)),
+        Record::Mixed {
+            number,
+            decision: Decision::Commit,
+            deviations: [(NodeId(2), Deviation::Aborted), (NodeId(3), Deviation::Lost)].into(),
+        },
     ]
 }
 
@@ -30,8 +53,10 @@ fn records_are_read_as_they_were_written_and_not_in_part() {
         let bytes = record.encode();
         assert_eq!(Record::decode(bytes.clone()), Ok(record.clone()));
         // A list of numbers may end after any of them.
-        let has_payload =
-            matches!(record, Record::Delegated { .. } | Record::Prepared { .. } | Record::Unfinished { .. });
+        let has_payload = matches!(
+            record,
+            Record::Delegated { .. } | Record::Prepared { .. } | Record::Unfinished { .. } | Record::Forced { .. }
+        );
         for length in 0..bytes.len() {
             let part = Record::decode(bytes.slice(..length));
             assert!(part != Ok(record.clone()), "{length} bytes are not the record");

@@ -10,6 +10,7 @@
 //!  Working ─────────────────────► Delegating ───────► Delegated ─────────► Ending or Forgetting
 //! ```
 
+pub(crate) mod mixed;
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate_protocol::{NodeId, RecoverError, StorageLevel};
 
+use self::mixed::{Deviations, Mixed};
 use crate::base::Base;
 use crate::codec::Record;
 use crate::delegation::Held;
@@ -28,8 +30,8 @@ use crate::recovery::TWO_RECORDS;
 use crate::state::{Awaited, Coordinated, Remembered, Stage, Voting};
 use crate::timers::Timer;
 use crate::{
-    AbortReason, CommandId, Decision, Event, Knowledge, TransactionId, TransactionNumber, TransactionOutcome,
-    TransactionRefusal, Unready, Vote,
+    AbortReason, CommandId, Decision, Deviation, Event, Knowledge, TransactionId, TransactionNumber,
+    TransactionOutcome, TransactionRefusal, Vote,
 };
 
 /// The transactions that this node coordinates.
@@ -44,6 +46,7 @@ pub(crate) struct Coordinator {
     held: Held,
     /// Committed and finished transactions: the newest `outcomes_max` of them. None of them is in `coordinated`.
     remembered: BTreeMap<TransactionNumber, Remembered>,
+    mixed: Mixed,
     /// Once another node has taken the coordinator over: the records that this node has of it.
     kept: Vec<KeyedRecord>,
 }
@@ -51,7 +54,14 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     pub(crate) fn new() -> Self {
         let (coordinated, remembered) = (BTreeMap::new(), BTreeMap::new());
-        Self { next_sequence: 1, coordinated, held: Held::default(), remembered, kept: Vec::new() }
+        Self {
+            next_sequence: 1,
+            coordinated,
+            held: Held::default(),
+            remembered,
+            mixed: Mixed::default(),
+            kept: Vec::new(),
+        }
     }
 
     pub(crate) fn coordinated(&self) -> &BTreeMap<TransactionNumber, Coordinated> {
@@ -64,6 +74,14 @@ impl Coordinator {
 
     pub(crate) fn remembered(&self) -> &BTreeMap<TransactionNumber, Remembered> {
         &self.remembered
+    }
+
+    pub(crate) fn mixed(&self) -> &BTreeMap<TransactionNumber, Deviations> {
+        self.mixed.of()
+    }
+
+    pub(crate) fn mixed_mut(&mut self) -> &mut Mixed {
+        &mut self.mixed
     }
 
     /// The number of the next transaction.
@@ -109,7 +127,7 @@ impl Coordinator {
             let record = Record::Ended { number: *number, writers: it.writers.clone() };
             KeyedRecord { key: it.key, record }
         };
-        unfinished.chain(self.remembered.iter().map(ended)).chain(self.kept.iter().cloned())
+        unfinished.chain(self.remembered.iter().map(ended)).chain(self.mixed.records()).chain(self.kept.iter().cloned())
     }
 
     pub(crate) fn on_begin(&mut self, base: &mut Base, command: CommandId) -> Result<(), TransactionRefusal> {
@@ -209,6 +227,11 @@ impl Coordinator {
         if base.chassis.outbox.held_events().count() >= base.config.settings().held_messages_max {
             return Err(TransactionRefusal::Overloaded);
         }
+        if let Some(it) = self.mixed.of().get(&number) {
+            let (knowledge, covered) = (Knowledge::Mixed(it.decision), base.chassis.outbox.newest_write());
+            base.chassis.outbox.event_after(covered, Event::Known { command, transaction, knowledge });
+            return Ok(());
+        }
         let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Working | Stage::Voting(_) | Stage::Deciding { .. } | Stage::Delegating { .. }) => {
                 Knowledge::Undecided
@@ -289,10 +312,21 @@ impl Coordinator {
         match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Committed { unacknowledged, .. }) if unacknowledged.contains(&from) => {}
             Some(Stage::Committed { .. }) => return Err(Ignored::Repeated),
+            None if how == Acknowledgement::HeuristicallyCommitted => return self.on_deviation(base, from, number),
             _ => return Err(Ignored::Stale),
         }
-        if how == Acknowledgement::Forgotten {
-            base.event(Event::BranchForgotten { transaction, participant: from });
+        let deviation = match how {
+            Acknowledgement::Forgotten => {
+                base.event(Event::BranchForgotten { transaction, participant: from });
+                None
+            }
+            Acknowledgement::HeuristicallyAborted => Some(Deviation::Aborted),
+            Acknowledgement::Lost => Some(Deviation::Lost),
+            // It did what was decided, whoever told it.
+            Acknowledgement::Applied | Acknowledgement::AlreadyDone | Acknowledgement::HeuristicallyCommitted => None,
+        };
+        if let Some(deviation) = deviation {
+            self.mixed.note(base, number, Decision::Commit, from, deviation)?;
         }
         self.count_acknowledgement(base, number, from);
         Ok(())
@@ -310,33 +344,6 @@ impl Coordinator {
             let (key, writers) = (*key, std::mem::take(writers));
             self.end(base, number, key, writers);
         }
-    }
-
-    /// Handles a participant's answer that it does not accept its branch now. This is not a vote: the participant is
-    /// asked again until the time is up.
-    pub(crate) fn on_unready(
-        &mut self,
-        base: &mut Base,
-        from: NodeId,
-        transaction: TransactionId,
-        why: Unready,
-    ) -> Result<(), Ignored> {
-        let number = base.own(transaction).ok_or(Ignored::NotCoordinator)?;
-        let Some(Stage::Voting(voting)) = self.coordinated.get_mut(&number).map(|it| &mut it.stage) else {
-            return Err(Ignored::Stale);
-        };
-        if !voting.payloads.contains_key(&from) {
-            return Err(Ignored::NotParticipant);
-        }
-        if voting.votes.contains_key(&from) {
-            return Err(Ignored::Stale);
-        }
-        voting.unready.insert(from, why);
-        if why == Unready::TooLarge {
-            let told = voting.interested();
-            self.abort_transaction(base, number, AbortReason::Unready(from, why), &told);
-        }
-        Ok(())
     }
 
     /// Handles the outcome from the participant to which the decision was left.

@@ -1,5 +1,7 @@
 //! Answers of a participant to the node that serves a coordinator, and to other participants.
 
+use std::collections::BTreeSet;
+
 use quorate_protocol::{NodeId, Ticket};
 
 use crate::base::Base;
@@ -19,6 +21,23 @@ pub(super) fn send_after(
     if let Some(server) = outcomes.server_of(transaction.coordinator) {
         base.chassis.outbox.send_after(written, server, message);
     }
+}
+
+/// The nodes that a participant asks for a decision: the server of the coordinator; if it does not answer, all
+/// participants too; and then another member each time as well, which may have taken the coordinator over.
+pub(super) fn asked(
+    base: &Base,
+    outcomes: &Outcomes,
+    transaction: TransactionId,
+    participants: &BTreeSet<NodeId>,
+    attempt: u32,
+) -> BTreeSet<NodeId> {
+    let mut asked: BTreeSet<NodeId> = outcomes.server_of(transaction.coordinator).into_iter().collect();
+    if attempt > 0 {
+        asked.extend(participants.iter().filter(|node| **node != base.config.node()));
+        asked.extend(attempt.checked_sub(2).and_then(|number| base.member_in_turn(number)));
+    }
+    asked
 }
 
 pub(super) fn vote(base: &mut Base, outcomes: &Outcomes, transaction: TransactionId, vote: Vote) {

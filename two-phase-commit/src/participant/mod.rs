@@ -11,6 +11,7 @@
 //! refuses a prepare that arrives after the decision.
 
 mod answers;
+pub(crate) mod heuristics;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate_protocol::{HaltReason, NodeId, RecoverError, Ticket};
 
+use self::heuristics::Heuristics;
 use crate::base::Base;
 use crate::codec::Record;
 use crate::error::Ignored;
@@ -26,7 +28,7 @@ use crate::message::{Acknowledgement, CommitOnePhase, Finished, Message, Prepare
 use crate::outcomes::Outcomes;
 use crate::recovery::TWO_RECORDS;
 use crate::room::Room;
-use crate::state::{Awaited, Branch, BranchEnd, BranchStage, KnownCoordinator, Tombstone};
+use crate::state::{Branch, BranchEnd, BranchStage, KnownCoordinator, Tombstone};
 use crate::timers::Timer;
 use crate::{CoordinatorId, Decision, Event, TransactionId, TransactionRefusal, Unready, Vote};
 
@@ -44,6 +46,9 @@ pub(crate) struct Participant {
     /// new branch.
     unheard: BTreeSet<TransactionId>,
     outcomes: Outcomes,
+    /// Branches that ended as an operator forced them to, and whose decision is not known or was the other one. They
+    /// are neither in `branches` nor in `outcomes`.
+    heuristics: Heuristics,
     /// The resources of `branches` and of the tombstones in `outcomes`.
     room: Room,
 }
@@ -73,6 +78,14 @@ impl Participant {
         &self.room
     }
 
+    pub(crate) fn heuristics(&self) -> &Heuristics {
+        &self.heuristics
+    }
+
+    pub(crate) fn heuristics_mut(&mut self) -> &mut Heuristics {
+        &mut self.heuristics
+    }
+
     fn stage_of(&self, transaction: TransactionId) -> Option<BranchStage> {
         self.branches.get(&transaction).map(|branch| branch.stage)
     }
@@ -86,13 +99,14 @@ impl Participant {
         transaction: TransactionId,
         participants: BTreeSet<NodeId>,
         payload: Bytes,
+        forced: Option<Decision>,
     ) -> Result<(), RecoverError> {
         if !participants.contains(&base.config.node()) {
             return Err(RecoverError::Inconsistent("a branch in the log is another node's"));
         }
         self.room.take_on(transaction.coordinator, payload.len());
         let mut branch = Branch::new(BranchStage::Prepared, participants, payload, base.now());
-        branch.key = Some(key);
+        (branch.key, branch.forced) = (Some(key), forced);
         self.unheard.insert(transaction);
         self.recovering.insert(transaction);
         if self.branches.insert(transaction, branch).is_some() { Err(TWO_RECORDS) } else { Ok(()) }
@@ -127,16 +141,15 @@ impl Participant {
             base.event(Event::Recovered { without: BTreeSet::new() });
         }
         self.outcomes.arm(base);
+        self.heuristics.begin(base);
     }
 
     /// Every record that counts.
     pub(crate) fn records(&self) -> impl Iterator<Item = KeyedRecord> + '_ {
         let prepared = self.branches.iter().filter_map(|(transaction, branch)| {
-            let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
-            let record = Record::Prepared { transaction: *transaction, participants, payload };
-            branch.key.map(|key| KeyedRecord { key, record })
+            branch.key.map(|key| KeyedRecord { key, record: branch.record(*transaction) })
         });
-        prepared.chain(self.outcomes.records())
+        prepared.chain(self.outcomes.records()).chain(self.heuristics.records())
     }
 
     /// Applies the stamp of a coordinator, which its message about the transaction has.
@@ -182,7 +195,8 @@ impl Participant {
         let is_over = self.outcomes.is_forgotten(transaction.coordinator)
             || self.outcomes.is_collected(transaction)
             || transaction.number.epoch < self.outcomes.epoch_of(transaction.coordinator)
-            || self.outcomes.tombstone(transaction).is_some();
+            || self.outcomes.tombstone(transaction).is_some()
+            || self.heuristics.contains(transaction);
         if is_over {
             return Err(TransactionRefusal::NotBegun);
         }
@@ -208,9 +222,12 @@ impl Participant {
         if !participants.contains(&base.config.node()) {
             return Err(Ignored::Absurd);
         }
+        if self.heuristics.contains(transaction) {
+            return Err(Ignored::Forced);
+        }
         match self.outcomes.tombstone(transaction).map(|tombstone| tombstone.end) {
             Some(BranchEnd::ReadOnly) => return answers::vote_again(base, &self.outcomes, transaction, Vote::ReadOnly),
-            Some(BranchEnd::Decided(Decision::Commit)) => return Err(Ignored::Stale),
+            Some(BranchEnd::Decided(Decision::Commit) | BranchEnd::Heuristic(_)) => return Err(Ignored::Stale),
             Some(BranchEnd::Decided(Decision::Abort) | BranchEnd::Abandoned) => {
                 return answers::vote_again(base, &self.outcomes, transaction, Vote::No);
             }
@@ -244,6 +261,8 @@ impl Participant {
                 answers::outcome(base, &self.outcomes, transaction, decision);
                 return Ok(());
             }
+            // Only what was prepared is forced, and only what was not prepared is left to decide.
+            Some(BranchEnd::Heuristic(_)) => return Err(Ignored::Stale),
             // The branch was enlisted, and given up before it was asked to prepare.
             Some(BranchEnd::Abandoned | BranchEnd::ReadOnly) => {
                 answers::outcome(base, &self.outcomes, transaction, Decision::Abort);
@@ -251,7 +270,8 @@ impl Participant {
             }
             None => {}
         }
-        if !matches!(self.stage_of(transaction), None | Some(BranchStage::Enlisted)) {
+        let is_forced = self.heuristics.contains(transaction);
+        if is_forced || !matches!(self.stage_of(transaction), None | Some(BranchStage::Enlisted)) {
             return Err(Ignored::Repeated);
         }
         let is_too_large = payload.len() > base.config.settings().payload_bytes_max;
@@ -276,10 +296,18 @@ impl Participant {
         decision: Decision,
     ) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
+        if self.heuristics.contains(transaction) {
+            self.compare(base, transaction, BranchEnd::Decided(decision), decision);
+            return Ok(());
+        }
         if let Some(tombstone) = self.outcomes.tombstone(transaction) {
             return match (tombstone.end, decision) {
                 (BranchEnd::Decided(Decision::Commit), Decision::Commit) => {
                     answers::acknowledge(base, &self.outcomes, transaction, Acknowledgement::AlreadyDone);
+                    Ok(())
+                }
+                (BranchEnd::Heuristic(forced), Decision::Commit) => {
+                    answers::acknowledge(base, &self.outcomes, transaction, heuristics::how(forced));
                     Ok(())
                 }
                 (BranchEnd::Decided(Decision::Commit), Decision::Abort) => break_law(base, ABORT_OF_COMMITTED),
@@ -289,10 +317,12 @@ impl Participant {
             };
         }
         match (self.stage_of(transaction), decision) {
+            (Some(BranchStage::Prepared), _) if self.branches[&transaction].forced.is_some() => Err(Ignored::Forced),
             (Some(BranchStage::Prepared), Decision::Commit) => {
                 self.commit_branch(base, transaction);
                 Ok(())
             }
+            (Some(BranchStage::Forcing(_) | BranchStage::Forced(_)), _) => Err(Ignored::Forced),
             (Some(BranchStage::Committing), Decision::Commit) | (Some(BranchStage::Aborting(_)), Decision::Abort) => {
                 Err(Ignored::Repeated)
             }
@@ -315,7 +345,12 @@ impl Participant {
     /// Handles the coordinator's statement that it does not know the transaction, and so will never commit it.
     pub(crate) fn on_presume(&mut self, base: &mut Base, transaction: TransactionId) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
+        if self.heuristics.contains(transaction) {
+            self.compare(base, transaction, BranchEnd::Abandoned, Decision::Abort);
+            return Ok(());
+        }
         match self.stage_of(transaction) {
+            Some(BranchStage::Prepared) if self.branches[&transaction].forced.is_some() => Err(Ignored::Forced),
             Some(BranchStage::Enlisted | BranchStage::Preparing | BranchStage::Writing | BranchStage::Prepared) => {
                 self.abort_branch(base, transaction, BranchEnd::Abandoned);
                 Ok(())
@@ -353,8 +388,15 @@ impl Participant {
         decision: Decision,
     ) -> Result<(), Ignored> {
         self.check_heard(transaction)?;
+        if let Some(it) = self.heuristics.of().get(&transaction) {
+            if !it.participants.contains(&from) {
+                return Err(Ignored::NotParticipant);
+            }
+            self.compare(base, transaction, BranchEnd::Decided(decision), decision);
+            return Ok(());
+        }
         let branch = self.branches.get(&transaction).ok_or(Ignored::Stale)?;
-        if branch.stage != BranchStage::Prepared {
+        if branch.stage != BranchStage::Prepared || branch.forced.is_some() {
             return Err(Ignored::Stale);
         }
         if !branch.participants.contains(&from) {
@@ -382,7 +424,9 @@ impl Participant {
     }
 
     pub(crate) fn on_timeout(&mut self, base: &mut Base, transaction: TransactionId) {
-        let Some(branch) = self.branches.get(&transaction) else { return };
+        let Some(branch) = self.branches.get(&transaction) else {
+            return self.heuristics.on_timeout(base, &self.outcomes, transaction);
+        };
         match branch.stage {
             BranchStage::Enlisted => self.abort_branch(base, transaction, BranchEnd::Abandoned),
             BranchStage::Prepared if !self.recovering.contains(&transaction) => self.inquire(base, transaction),
@@ -391,7 +435,7 @@ impl Participant {
                 self.inquire(base, transaction);
                 self.on_request_timeout(base, transaction);
             }
-            BranchStage::Writing => {}
+            BranchStage::Writing | BranchStage::Forcing(_) => {}
             _ => self.on_request_timeout(base, transaction),
         }
     }
@@ -438,13 +482,8 @@ impl Participant {
     /// member each time as well, which may have taken the coordinator over.
     fn inquire(&mut self, base: &mut Base, transaction: TransactionId) {
         let (now, report_after) = (base.now(), base.config.settings().report_after);
-        let me = base.config.node();
         let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
-        let mut asked: BTreeSet<NodeId> = self.outcomes.server_of(transaction.coordinator).into_iter().collect();
-        if branch.attempt > 0 {
-            asked.extend(branch.participants.iter().filter(|node| **node != me));
-            asked.extend(branch.attempt.checked_sub(2).and_then(|number| base.member_in_turn(number)));
-        }
+        let asked = answers::asked(base, &self.outcomes, transaction, &branch.participants, branch.attempt);
         branch.attempt = branch.attempt.saturating_add(1);
         let (age, attempt) = (now.since(branch.since), branch.attempt);
         if age >= report_after && !branch.is_reported {
@@ -456,16 +495,6 @@ impl Participant {
         }
         let again_at = base.retry_at(attempt);
         base.timers.arm(Timer::Branch(transaction), again_at);
-    }
-
-    fn write_prepared(&mut self, base: &mut Base, transaction: TransactionId) {
-        let key = base.journal.new_key();
-        let branch = self.branches.get_mut(&transaction).expect("looked up by the caller");
-        branch.stage = BranchStage::Writing;
-        branch.key = Some(key);
-        let (participants, payload) = (branch.participants.clone(), branch.payload.clone());
-        let record = Record::Prepared { transaction, participants, payload };
-        base.write(key, &record, Some(Awaited::Prepared(transaction)));
     }
 
     fn commit_branch(&mut self, base: &mut Base, transaction: TransactionId) {
@@ -486,30 +515,6 @@ impl Participant {
         // The branch needs its locks only to release them.
         self.recovering.remove(&transaction);
         self.hear_of_recovery(base, transaction);
-    }
-
-    /// The application has carried out this decision. It is written before other nodes are told.
-    fn settle(&mut self, base: &mut Base, transaction: TransactionId, decision: Decision) -> Ticket {
-        let end = BranchEnd::Decided(decision);
-        let key = self.place_of(base, transaction);
-        self.bury(base, transaction, end, Some(key));
-        let awaited = Awaited::Settled(transaction, decision);
-        let written = base.write(key, &Record::Settled { transaction, end }, Some(awaited));
-        self.outcomes.collect(base, &mut self.room, transaction.coordinator);
-        written
-    }
-
-    /// The branch is aborted. If a crash loses this record, it is aborted again.
-    fn settle_aborted(&mut self, base: &mut Base, transaction: TransactionId, end: BranchEnd) {
-        let key = self.place_of(base, transaction);
-        self.bury(base, transaction, end, Some(key));
-        let awaited = Awaited::Settled(transaction, Decision::Abort);
-        base.write_lazily(key, &Record::Settled { transaction, end }, Some(awaited));
-        self.outcomes.collect(base, &mut self.room, transaction.coordinator);
-    }
-
-    fn place_of(&self, base: &mut Base, transaction: TransactionId) -> u64 {
-        self.key_of(transaction).unwrap_or_else(|| base.journal.new_key())
     }
 
     /// Aborts a transaction whose decision was left to this node.

@@ -62,7 +62,8 @@ impl Law<TwoPhaseCommit> for OneOutcome {
                         }
                     }
                     BranchEnd::Decided(Decision::Abort) | BranchEnd::Abandoned => suspects.push((transaction, *node)),
-                    BranchEnd::ReadOnly => {}
+                    // What an operator forced is nobody's decision.
+                    BranchEnd::ReadOnly | BranchEnd::Heuristic(_) => {}
                 }
             }
         }
@@ -190,9 +191,11 @@ impl Law<TwoPhaseCommit> for CompleteCommit {
             for (number, it) in core.coordinator.coordinated() {
                 let Stage::Ending { writers, .. } = &it.stage else { continue };
                 let transaction = core.base.id_of(*number);
-                // An operator may have given one up.
+                // An operator may have given one up, or have forced its outcome.
+                let mixed = core.coordinator.mixed().get(number);
                 let is_missing = |writer: &&NodeId| {
-                    !self.committed.contains(&(transaction, **writer))
+                    !mixed.is_some_and(|mixed| mixed.by.contains_key(writer))
+                        && !self.committed.contains(&(transaction, **writer))
                         && !core.participant.outcomes().is_given_up(**writer)
                 };
                 if let Some(writer) = writers.iter().find(is_missing) {

@@ -56,6 +56,16 @@ impl Said {
             Message::Acknowledge { transaction, how: Acknowledgement::Forgotten } => {
                 assert!(!self.is_in_doubt(*transaction), "{transaction} was said to be forgotten, and is in doubt");
             }
+            Message::Acknowledge {
+                transaction,
+                how: Acknowledgement::HeuristicallyAborted | Acknowledgement::HeuristicallyCommitted,
+            } => {
+                let is_it = self.is_forced(*transaction) || self.is_finished(*transaction);
+                assert!(is_it, "{transaction} was said to be forced before that was durable");
+            }
+            Message::Noted { transaction, .. } => {
+                assert!(self.is_mixed(transaction.number), "{transaction} was said to be noted before it was durable");
+            }
             Message::Acknowledge { transaction, .. } => {
                 let is_there = self.is_settled(*transaction, Decision::Commit) || self.is_finished(*transaction);
                 assert!(is_there, "{transaction}: a commit was acknowledged before it was durable");
@@ -97,8 +107,18 @@ impl Said {
                 assert!(is_there, "{transaction}: a commit was told before it was durable");
             }
             Event::Settled { transaction, decision: Decision::Commit } => {
-                let is_there = self.is_settled(*transaction, Decision::Commit) || self.is_finished(*transaction);
+                let is_there = self.is_settled(*transaction, Decision::Commit)
+                    || self.is_forced(*transaction)
+                    || self.is_finished(*transaction);
                 assert!(is_there, "{transaction} is to be forgotten before its end is durable");
+            }
+            Event::Forced { transaction, .. } => {
+                let is_it = self.is_forced(*transaction) || self.is_in_doubt(*transaction);
+                assert!(is_it, "{transaction}: a forced outcome was told before it was durable");
+            }
+            Event::Mixed { transaction, .. } => {
+                let is_it = self.is_forced(*transaction) || self.is_mixed(transaction.number);
+                assert!(is_it, "{transaction} was told to be mixed before that was durable");
             }
             _ => {}
         }
@@ -131,8 +151,21 @@ impl Said {
     }
 
     fn is_in_doubt(&self, of: TransactionId) -> bool {
-        let is_it = |it: &Record| matches!(it, Record::Prepared { transaction, .. } if *transaction == of);
+        let is_it = |it: &Record| matches!(it, Record::Prepared { transaction, .. } | Record::Forced { transaction, .. } if *transaction == of);
         self.records.iter().any(is_it)
+    }
+
+    /// True if the branch ended as an operator forced it to.
+    fn is_forced(&self, of: TransactionId) -> bool {
+        self.records.iter().any(|record| match record {
+            Record::Heuristic { transaction, .. } => *transaction == of,
+            Record::Settled { transaction, end } => *transaction == of && matches!(end, BranchEnd::Heuristic(_)),
+            _ => false,
+        })
+    }
+
+    fn is_mixed(&self, of: TransactionNumber) -> bool {
+        self.records.iter().any(|record| matches!(record, Record::Mixed { number, .. } if *number == of))
     }
 
     /// True if the branch was prepared at some time. The record of its end may have replaced that record.

@@ -16,11 +16,11 @@ use super::site::{Leading, Phase, Site};
 use super::{Answer, Command, Config, Event, Message, Refusal, Request};
 use crate::{CommandId, CoordinatorId, Decision, Epoch, Ignored, TransactionId, TransactionNumber};
 
-/// One node's part in three-phase commit, as a pure state machine. It coordinates its own transactions and takes part in
-/// its own and in others'. See the [module](super) for when not to use it.
+/// One node's part in three-phase commit, as a pure state machine. It coordinates its own transactions and takes part
+/// in its own and in others'. See the [module](super) for when not to use it.
 ///
-/// Nodes that are not [members](quorate_protocol::Standing) count nowhere: a node whose disk was wiped may have forgotten
-/// what it accepted.
+/// Nodes that are not [members](quorate_protocol::Standing) count nowhere: a node whose disk was wiped may have
+/// forgotten what it accepted.
 #[derive(Clone, Debug)]
 pub struct ThreePhaseCommit {
     pub(super) config: Config,
@@ -430,8 +430,8 @@ impl ThreePhaseCommit {
         Ok(())
     }
 
-    /// Drops a decided transaction: at its coordinator once every participant knows the decision, and elsewhere once the
-    /// coordinator has said that it keeps it no longer.
+    /// Drops a decided transaction: at its coordinator once every participant knows the decision, and elsewhere once
+    /// the coordinator has said that it keeps it no longer.
     fn erase_if_over(&mut self, transaction: TransactionId) {
         let site = &self.sites[&transaction];
         let is_own = origin(transaction) == self.config.node();
@@ -512,8 +512,8 @@ impl ThreePhaseCommit {
         Err(Ignored::LogRefuses)
     }
 
-    /// Writes every record again, as a checkpoint, so that all earlier ones may be removed: also those whose removal was
-    /// not written.
+    /// Writes every record again, as a checkpoint, so that all earlier ones may be removed: also those whose removal
+    /// was not written.
     fn checkpoint(&mut self) {
         let id = self.next_checkpoint;
         self.next_checkpoint += 1;

@@ -22,8 +22,8 @@ pub struct Config {
 pub enum Form {
     /// A majority of the participants decides. Safe; blocks without a majority.
     Quorum,
-    /// Whoever answers in time decides, and who does not counts as crashed. **Decides both ways under a partition.** It is
-    /// here so that a test can show it.
+    /// Whoever answers in time decides, and who does not counts as crashed. **Decides both ways under a partition.**
+    /// It is here so that a test can show it.
     Classical,
 }
 
@@ -106,8 +106,8 @@ impl Config {
 /// Command of the application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Commit a transaction with this work at its participants. This node is one of them, and coordinates it. The answers
-    /// are [`Event::Begun`], and [`Event::Decided`] once it is decided.
+    /// Commit a transaction with this work at its participants. This node is one of them, and coordinates it. The
+    /// answers are [`Event::Begun`], and [`Event::Decided`] once it is decided.
     Commit {
         /// Number of the command.
         command: CommandId,
@@ -140,8 +140,8 @@ pub enum Event {
         /// The work.
         payload: Bytes,
     },
-    /// The transaction is decided, durably. Told again after each start until every participant knows, so the application
-    /// must be able to take it twice.
+    /// The transaction is decided, durably. Told again after each start until every participant knows, so the
+    /// application must be able to take it twice.
     Decided {
         /// The transaction.
         transaction: TransactionId,
@@ -169,8 +169,8 @@ pub enum Refusal {
 /// Work that only the application can do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Do the work, keep its locks, and make it ready for either decision. The answer may be lost: the transaction is then
-    /// aborted. The decision is told with [`Event::Decided`], which may come before the answer.
+    /// Do the work, keep its locks, and make it ready for either decision. The answer may be lost: the transaction is
+    /// then aborted. The decision is told with [`Event::Decided`], which may come before the answer.
     Prepare {
         /// The transaction.
         transaction: TransactionId,

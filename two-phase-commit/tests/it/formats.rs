@@ -36,6 +36,9 @@ fn messages() -> Vec<Message> {
         acknowledge(Acknowledgement::Applied),
         acknowledge(Acknowledgement::AlreadyDone),
         acknowledge(Acknowledgement::Forgotten),
+        acknowledge(Acknowledgement::HeuristicallyAborted),
+        acknowledge(Acknowledgement::HeuristicallyCommitted),
+        acknowledge(Acknowledgement::Lost),
         Message::Inquire { transaction },
         Message::Presume { stamp, transaction },
         outcome(Decision::Commit),
@@ -45,6 +48,7 @@ fn messages() -> Vec<Message> {
         Message::Finished(Finished { stamp, until: number, unfinished: [finished_below].into() }),
         Message::Unready { transaction, why: Unready::LogBehind },
         Message::Served { coordinator: CoordinatorId(1), epoch: Epoch(5), server: NodeId(2) },
+        Message::Noted { stamp, transaction },
     ]
 }
 
@@ -129,6 +133,14 @@ fn written() -> String {
     cluster.transact(2, &[(3, Work::Write(3))]);
     cluster.quiesce();
     cluster.command(3, |command| Command::Forget { command, node: NodeId(9) });
+    cluster.hold_disk(1);
+    let transaction = cluster.transact(1, &[(2, Work::Write(1)), (3, Work::Write(1))]);
+    cluster.settle();
+    cluster.command(3, |command| Command::ForceOutcome { command, transaction, decision: Decision::Abort });
+    cluster.settle();
+    cluster.release_disk(1);
+    cluster.quiesce();
+    cluster.command(3, |command| Command::ForgetMixed { command, transaction });
     assert_eq!(decided.number.sequence, 1);
     let mut text = String::new();
     let record = cluster.take_record();
@@ -149,7 +161,7 @@ fn written() -> String {
 fn records_keep_their_bytes() {
     let text = written();
     compare("records-v1.txt", include_str!("../golden/records-v1.txt"), &text);
-    for kind in ["0101", "0102", "0103", "0104", "0105", "0106", "0107", "0108"] {
+    for kind in ["0101", "0102", "0103", "0104", "0105", "0106", "0107", "0108", "0109", "010a", "010b"] {
         assert!(text.lines().any(|line| line.split(' ').nth(3).is_some_and(|hex| hex.starts_with(kind))), "{kind}");
     }
 }

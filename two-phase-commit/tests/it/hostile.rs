@@ -64,7 +64,10 @@ fn message() -> impl Strategy<Value = Message> {
     let how = prop_oneof![
         Just(Acknowledgement::Applied),
         Just(Acknowledgement::AlreadyDone),
-        Just(Acknowledgement::Forgotten)
+        Just(Acknowledgement::Forgotten),
+        Just(Acknowledgement::HeuristicallyAborted),
+        Just(Acknowledgement::HeuristicallyCommitted),
+        Just(Acknowledgement::Lost)
     ];
     let participants = prop::collection::btree_set(node(), 0..4);
     prop_oneof![
@@ -94,6 +97,10 @@ fn message() -> impl Strategy<Value = Message> {
             |(stamp, until, unfinished)| Message::Finished(Finished { stamp, until, unfinished })
         ),
         1 => (transaction(), unready()).prop_map(|(transaction, why)| Message::Unready { transaction, why }),
+        1 => (stamp(), transaction()).prop_map(|(stamp, transaction)| {
+            let stamp = Stamp { coordinator: transaction.coordinator, ..stamp };
+            Message::Noted { stamp, transaction }
+        }),
         1 => (coordinator(), number(), node()).prop_map(|(coordinator, epoch, server)| {
             Message::Served { coordinator, epoch: Epoch(epoch), server }
         }),
@@ -111,6 +118,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => transaction().prop_map(move |transaction| Command::Query { command, transaction }),
         1 => transaction().prop_map(move |transaction| Command::Enlist { command, transaction }),
         1 => node().prop_map(move |node| Command::Forget { command, node }),
+        3 => (transaction(), decision())
+            .prop_map(move |(transaction, decision)| Command::ForceOutcome { command, transaction, decision }),
+        1 => transaction().prop_map(move |transaction| Command::ForgetMixed { command, transaction }),
         1 => coordinator().prop_map(move |coordinator| Command::ForgetCoordinator { command, coordinator }),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod bounds;
+mod forced;
 mod formats;
 mod hostile;
 mod manager;

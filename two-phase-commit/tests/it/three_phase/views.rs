@@ -10,7 +10,8 @@ use quorate_two_phase_commit::three_phase::{Message, ThreePhaseCommit};
 use super::ALL;
 use crate::from_environment;
 
-/// The full check: `QUORATE_THREE_PHASE_COMMIT_TRACES=100000 cargo test -p quorate-two-phase-commit --release three_phase`.
+/// The full check: `QUORATE_THREE_PHASE_COMMIT_TRACES=100000 cargo test -p quorate-two-phase-commit --release
+/// three_phase`.
 #[test]
 fn equal_views_react_alike() {
     let traces = from_environment("QUORATE_THREE_PHASE_COMMIT_TRACES", 200);
