@@ -1,8 +1,12 @@
 //! Tests of the examples from outside.
 
+mod bank;
 mod cluster;
 mod golden;
 mod members;
 mod processes;
 mod recording;
 mod server;
+
+#[path = "../../../two-phase-commit/tests/servers/mod.rs"]
+mod servers;
