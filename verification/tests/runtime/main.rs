@@ -2,6 +2,7 @@
 
 mod bound;
 mod bound_commit;
+mod bound_manager;
 mod bound_random;
 mod bound_server;
 mod catching_up;
