@@ -136,7 +136,7 @@ pub enum ManagerEvent {
         /// How the branch ended.
         hazard: Hazard,
     },
-    /// What an operator asked for is done.
+    /// What an operator asked for is done. If the transaction has ended by it, that is durable.
     Done {
         /// The command.
         command: CommandId,

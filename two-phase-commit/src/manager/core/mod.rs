@@ -50,6 +50,8 @@ pub struct ManagerCore {
     branches: Branches,
     scans: Scans,
     names: Names,
+    /// Words of an operator that are not durable yet, with their transactions.
+    unsaid: Vec<(CommandId, TransactionNumber)>,
     has_begun: bool,
     /// Reason why the manager touches nothing any more.
     halted: Option<HaltReason>,
@@ -76,6 +78,7 @@ impl Protocol for ManagerCore {
             scans: Scans::new(&outside),
             outside,
             names,
+            unsaid: Vec::new(),
             has_begun: false,
             halted: None,
             superseded_by: None,
@@ -106,7 +109,8 @@ impl Protocol for ManagerCore {
                 return Some(output);
             }
             if self.outside.outputs.is_empty() && self.outside.to_coordinator.is_empty() {
-                return None;
+                self.say_what_is_durable();
+                return self.outside.outputs.pop_front();
             }
         }
     }
@@ -241,7 +245,7 @@ impl ManagerCore {
             self.acknowledge(key, Acknowledgement::Forgotten);
             self.transactions.on_first_answer(&mut self.outside, key.number, key.resource, true);
         }
-        self.outside.event(ManagerEvent::Done { command });
+        self.unsaid.push((command, key.number));
     }
 
     /// The operator says what the only resource of a transaction would say.
@@ -253,7 +257,17 @@ impl ManagerCore {
         self.branches.end(&mut self.outside, Key { number, resource });
         let transaction = self.id_of(number);
         self.outside.tell(resource, Message::Outcome { transaction, decision });
-        self.outside.event(ManagerEvent::Done { command });
+        self.unsaid.push((command, number));
+    }
+
+    /// Answers the operator once the end of the transaction is durable, or other resources are waited for.
+    fn say_what_is_durable(&mut self) {
+        for (command, number) in std::mem::take(&mut self.unsaid) {
+            match self.decided(number) {
+                None | Some(Decided::Committed { .. }) => self.outside.event(ManagerEvent::Done { command }),
+                Some(_) => self.unsaid.push((command, number)),
+            }
+        }
     }
 
     fn decided(&self, number: TransactionNumber) -> Option<&Decided> {
@@ -279,7 +293,8 @@ impl ManagerCore {
 
     /// The log is known to be this manager's: its resources are participants, and are asked what they have prepared.
     fn begin(&mut self) {
-        for resource in self.outside.config.resources().keys() {
+        // Resources that are not described any more are participants too, for the words of an operator.
+        for resource in self.names.known() {
             let signal = Signal::PeerStanding { node: NodeId(resource.0), standing: Standing::Member };
             self.coordinator.handle(self.outside.now, Input::Signal(signal));
         }

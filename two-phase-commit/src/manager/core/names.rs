@@ -57,6 +57,11 @@ impl Names {
         Ok(Self { names, state: State::Unwritten })
     }
 
+    /// The resources that the log has known.
+    pub(super) fn known(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        self.names.keys().copied()
+    }
+
     /// The name of a resource that the log has known.
     pub(super) fn of(&self, resource: ResourceId) -> Option<&str> {
         self.names.get(&resource).map(String::as_str)

@@ -96,8 +96,8 @@ impl Manager {
     }
 
     /// An operator has dealt with the branch of a committed transaction in this resource, which did not follow the
-    /// decision (`hazards` of [`Manager::status`]) or will never be able to. The manager no longer waits for it, and
-    /// never asks for its commit again. A branch that is still prepared there is rolled back if the resource lists it
+    /// decision (`hazards` of [`Manager::status`]) or will never be able to. The manager no longer waits for it in this
+    /// start, and never again once every other resource of the transaction has committed or is released. A branch that is still prepared there is rolled back if the resource lists it
     /// after the transaction was forgotten: look first.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The transaction manager: its core on a bench without threads, and the shipped manager.
 
+mod admin;
 mod bench;
 mod conformance;
 mod crashes;

@@ -20,16 +20,16 @@ use tokio::sync::Notify;
 
 /// A resource whose calls can be made to wait.
 #[derive(Clone, Default)]
-struct Gate {
+pub(super) struct Gate {
     memory: Memory<i64>,
     state: Arc<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     holds_prepare: AtomicBool,
     holds_begin: AtomicBool,
-    holds_commit: AtomicBool,
+    pub(super) holds_commit: AtomicBool,
     panics_in_prepare: AtomicBool,
     loses: AtomicBool,
     /// Calls for branches that are under way, and the most at a time.
@@ -128,15 +128,15 @@ impl Sessions for Gate {
     }
 }
 
-struct Setting {
-    directory: TempDir,
-    plain: Resource<Memory<i64>>,
+pub(super) struct Setting {
+    pub(super) directory: TempDir,
+    pub(super) plain: Resource<Memory<i64>>,
     gate: Resource<Gate>,
     settings: ManagerSettings,
 }
 
 impl Setting {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut settings = ManagerSettings::default();
         settings.protocol.retry_min = Duration::from_millis(1);
         settings.protocol.retry_max = Duration::from_millis(10);
@@ -151,7 +151,7 @@ impl Setting {
         }
     }
 
-    async fn open(&self) -> Manager {
+    pub(super) async fn open(&self) -> Manager {
         self.try_open().await.expect("it opens")
     }
 
@@ -160,7 +160,7 @@ impl Setting {
         builder.settings(self.settings.clone()).open().await
     }
 
-    fn set(&self, flag: impl Fn(&State) -> &AtomicBool, value: bool) {
+    pub(super) fn set(&self, flag: impl Fn(&State) -> &AtomicBool, value: bool) {
         let state = &self.gate.get().state;
         flag(state).store(value, Ordering::SeqCst);
         state.opened.notify_waiters();
@@ -185,7 +185,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 /// A transaction that has written to both resources.
-async fn begun(setting: &Setting, manager: &Manager) -> Transaction {
+pub(super) async fn begun(setting: &Setting, manager: &Manager) -> Transaction {
     let transaction = manager.begin_within(LONG).await.expect("begun");
     transaction.enlist(&setting.plain).await.expect("a session").put("a", 1).expect("free");
     transaction.enlist(&setting.gate).await.expect("a session").put("b", 1).expect("free");
