@@ -97,8 +97,9 @@ impl Manager {
 
     /// An operator has dealt with the branch of a committed transaction in this resource, which did not follow the
     /// decision (`hazards` of [`Manager::status`]) or will never be able to. The manager no longer waits for it in this
-    /// start, and never again once every other resource of the transaction has committed or is released. A branch that is still prepared there is rolled back if the resource lists it
-    /// after the transaction was forgotten: look first.
+    /// start, and never again once every other resource of the transaction has committed or is released. A branch that
+    /// is still prepared there is rolled back if the resource lists it after the transaction was forgotten: look
+    /// first.
     ///
     /// # Errors
     /// When the manager does not wait for such a branch, or has stopped.
