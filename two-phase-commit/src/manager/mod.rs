@@ -13,6 +13,7 @@ pub mod mysql;
 mod name;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod replica;
 mod resource;
 mod session;
 mod shell;

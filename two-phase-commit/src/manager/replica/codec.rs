@@ -1,0 +1,359 @@
+//! The commands of a state machine with branches, their responses, and its part of a snapshot, byte by byte.
+//!
+//! Every command and response begins with a version (1), and all numbers are little-endian. A branch is its manager
+//! (cluster 16, log 8), its number (epoch 8, sequence 8) and its resource (8).
+//!
+//! ```text
+//! prepare:          version | 1 | branch | 1, work (the rest), or 0 if the work is lost
+//! commit:           version | 2 | branch
+//! commit one phase: version | 3 | branch | as prepare
+//! roll back:        version | 4 | branch
+//! forget:           version | 5 | manager | resource | below (number) | the unfinished numbers (the rest), ascending
+//! outside:          version | 6 | work (the rest)
+//!
+//! responses:        version | 1 | vote: 0 no, 1 yes, 2 read-only
+//!                   version | 2 | 0 lost, 1 committed, 2 rolled back
+//!                   version | 3 | 0 aborted, 1 committed
+//!                   version | 4 | 0 rolled back, 1 committed
+//!                   version | 5
+//!                   version | 6 | 0, response (the rest); 1, branch that holds a key
+//!
+//! snapshot:         length (8) of: version | prepared: count (8), each branch, length (4), work
+//!                   | ended: count (8), each branch, 0 aborted or 1 committed
+//!                   | finished: count (8), each manager, resource, below (number), count (8), numbers
+//! ```
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+use quorate_protocol::ClusterId;
+
+use super::state::{Branches, Finished, OutsideEnd};
+use crate::manager::{BranchId, CommitEnd, ManagerId, ResourceId, RollBackEnd};
+use crate::{Decision, Epoch, TransactionNumber, Vote};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Prepare {
+        branch: BranchId,
+        work: Option<Bytes>,
+    },
+    Commit {
+        branch: BranchId,
+    },
+    CommitOnePhase {
+        branch: BranchId,
+        work: Option<Bytes>,
+    },
+    RollBack {
+        branch: BranchId,
+    },
+    Forget {
+        manager: ManagerId,
+        resource: ResourceId,
+        below: TransactionNumber,
+        unfinished: BTreeSet<TransactionNumber>,
+    },
+    Outside {
+        work: Bytes,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    Voted(Vote),
+    Committed(CommitEnd),
+    Decided(Decision),
+    RolledBack(RollBackEnd),
+    Forgotten,
+    Outside(OutsideEnd),
+}
+
+/// A response of another version, or none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are not a response, or one of a newer version")]
+pub struct UnknownResponse;
+
+/// The command for work outside of any transaction, for programs that propose it by themselves. Its response is decoded
+/// by [`OutsideEnd::decode`].
+pub fn work_outside(work: &[u8]) -> Bytes {
+    Command::Outside { work: Bytes::copy_from_slice(work) }.encode()
+}
+
+impl OutsideEnd {
+    /// Decodes the response to [`work_outside`].
+    ///
+    /// # Errors
+    /// When the bytes are something else.
+    pub fn decode(response: Bytes) -> Result<Self, UnknownResponse> {
+        match Response::decode(response)? {
+            Response::Outside(end) => Ok(end),
+            _ => Err(UnknownResponse),
+        }
+    }
+}
+
+impl Command {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        match self {
+            Self::Prepare { branch, work } => put_work(&mut out, 1, *branch, work.as_ref()),
+            Self::Commit { branch } => put_kind(&mut out, 2, *branch),
+            Self::CommitOnePhase { branch, work } => put_work(&mut out, 3, *branch, work.as_ref()),
+            Self::RollBack { branch } => put_kind(&mut out, 4, *branch),
+            Self::Forget { manager, resource, below, unfinished } => {
+                out.put_u8(5);
+                put_manager(&mut out, *manager);
+                out.put_u64_le(resource.0);
+                put_number(&mut out, *below);
+                unfinished.iter().for_each(|number| put_number(&mut out, *number));
+            }
+            Self::Outside { work } => {
+                out.put_u8(6);
+                out.put_slice(work);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Decodes a command from all of `bytes`; `None` if it is of another version.
+    pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
+        let rest = &mut bytes;
+        if take(rest.try_get_u8())? != VERSION {
+            return None;
+        }
+        let command = match take(rest.try_get_u8())? {
+            1 => {
+                let (branch, has_work) = (take_branch(rest)?, take(rest.try_get_u8())?);
+                Self::Prepare { branch, work: take_work(rest, has_work)? }
+            }
+            2 => Self::Commit { branch: take_branch(rest)? },
+            3 => {
+                let (branch, has_work) = (take_branch(rest)?, take(rest.try_get_u8())?);
+                Self::CommitOnePhase { branch, work: take_work(rest, has_work)? }
+            }
+            4 => Self::RollBack { branch: take_branch(rest)? },
+            5 => {
+                let (manager, resource) = (take_manager(rest)?, ResourceId(take(rest.try_get_u64_le())?));
+                let below = take_number(rest)?;
+                let mut unfinished = BTreeSet::new();
+                while rest.has_remaining() {
+                    unfinished.insert(take_number(rest)?);
+                }
+                Self::Forget { manager, resource, below, unfinished }
+            }
+            6 => Self::Outside { work: rest.split_to(rest.len()) },
+            _ => return None,
+        };
+        bytes.is_empty().then_some(command)
+    }
+}
+
+impl Response {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        match self {
+            Self::Voted(vote) => out.put_slice(&[1, vote_code(*vote)]),
+            Self::Committed(end) => out.put_slice(&[
+                2,
+                match end {
+                    CommitEnd::Lost => 0,
+                    CommitEnd::Committed => 1,
+                    CommitEnd::RolledBack => 2,
+                },
+            ]),
+            Self::Decided(decision) => out.put_slice(&[3, decision_code(*decision)]),
+            Self::RolledBack(end) => out.put_slice(&[4, u8::from(*end == RollBackEnd::Committed)]),
+            Self::Forgotten => out.put_u8(5),
+            Self::Outside(OutsideEnd::Done(response)) => {
+                out.put_slice(&[6, 0]);
+                out.put_slice(response);
+            }
+            Self::Outside(OutsideEnd::Locked(holder)) => {
+                out.put_slice(&[6, 1]);
+                put_branch(&mut out, *holder);
+            }
+        }
+        out.freeze()
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, UnknownResponse> {
+        Self::read(bytes).ok_or(UnknownResponse)
+    }
+
+    fn read(mut bytes: Bytes) -> Option<Self> {
+        let rest = &mut bytes;
+        let (version, kind) = (take(rest.try_get_u8())?, take(rest.try_get_u8())?);
+        if version != VERSION {
+            return None;
+        }
+        if kind == 5 {
+            return bytes.is_empty().then_some(Self::Forgotten);
+        }
+        let response = match (kind, take(rest.try_get_u8())?) {
+            (1, 0) => Self::Voted(Vote::No),
+            (1, 1) => Self::Voted(Vote::Yes),
+            (1, 2) => Self::Voted(Vote::ReadOnly),
+            (2, 0) => Self::Committed(CommitEnd::Lost),
+            (2, 1) => Self::Committed(CommitEnd::Committed),
+            (2, 2) => Self::Committed(CommitEnd::RolledBack),
+            (3, code) => Self::Decided(decision_of(code)?),
+            (4, 0) => Self::RolledBack(RollBackEnd::RolledBack),
+            (4, 1) => Self::RolledBack(RollBackEnd::Committed),
+            (6, 0) => return Some(Self::Outside(OutsideEnd::Done(bytes))),
+            (6, 1) => Self::Outside(OutsideEnd::Locked(take_branch(rest)?)),
+            _ => return None,
+        };
+        bytes.is_empty().then_some(response)
+    }
+}
+
+impl Branches {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        put_count(&mut out, self.prepared.len());
+        for (branch, work) in &self.prepared {
+            put_branch(&mut out, *branch);
+            out.put_u32_le(u32::try_from(work.len()).expect("a command is shorter than 4 GiB"));
+            out.put_slice(work);
+        }
+        put_count(&mut out, self.ended.len());
+        for (branch, decision) in &self.ended {
+            put_branch(&mut out, *branch);
+            out.put_u8(decision_code(*decision));
+        }
+        put_count(&mut out, self.finished.len());
+        for ((manager, resource), finished) in &self.finished {
+            put_manager(&mut out, *manager);
+            out.put_u64_le(resource.0);
+            put_number(&mut out, finished.below);
+            put_count(&mut out, finished.unfinished.len());
+            finished.unfinished.iter().for_each(|number| put_number(&mut out, *number));
+        }
+        out.freeze()
+    }
+
+    /// Reads what [`Branches::encode`] made, with its length before it.
+    pub(super) fn read(from: &mut dyn io::Read) -> io::Result<Self> {
+        let mut length = [0; 8];
+        from.read_exact(&mut length)?;
+        let mut bytes = Vec::new();
+        // A length that is too large ends with the content and takes no room before.
+        let length = u64::from_le_bytes(length);
+        io::Read::take(&mut *from, length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the branches of the snapshot cannot be read");
+        Self::decode(bytes.into()).ok_or_else(malformed)
+    }
+
+    fn decode(mut bytes: Bytes) -> Option<Self> {
+        let (rest, mut branches) = (&mut bytes, Self::default());
+        if take(rest.try_get_u8())? != VERSION {
+            return None;
+        }
+        for _ in 0..take(rest.try_get_u64_le())? {
+            let (branch, length) = (take_branch(rest)?, take(rest.try_get_u32_le())? as usize);
+            if rest.remaining() < length {
+                return None;
+            }
+            branches.prepared.insert(branch, rest.split_to(length));
+        }
+        for _ in 0..take(rest.try_get_u64_le())? {
+            let branch = take_branch(rest)?;
+            branches.ended.insert(branch, decision_of(take(rest.try_get_u8())?)?);
+        }
+        for _ in 0..take(rest.try_get_u64_le())? {
+            let place = (take_manager(rest)?, ResourceId(take(rest.try_get_u64_le())?));
+            let mut finished = Finished { below: take_number(rest)?, unfinished: BTreeSet::new() };
+            for _ in 0..take(rest.try_get_u64_le())? {
+                finished.unfinished.insert(take_number(rest)?);
+            }
+            branches.finished.insert(place, finished);
+        }
+        bytes.is_empty().then_some(branches)
+    }
+}
+
+fn put_kind(out: &mut BytesMut, kind: u8, branch: BranchId) {
+    out.put_u8(kind);
+    put_branch(out, branch);
+}
+
+fn put_work(out: &mut BytesMut, kind: u8, branch: BranchId, work: Option<&Bytes>) {
+    put_kind(out, kind, branch);
+    out.put_u8(u8::from(work.is_some()));
+    out.put_slice(work.map_or(&[], |work| work));
+}
+
+fn take_work(rest: &mut Bytes, has_work: u8) -> Option<Option<Bytes>> {
+    match has_work {
+        0 => Some(None),
+        1 => Some(Some(rest.split_to(rest.len()))),
+        _ => None,
+    }
+}
+
+fn put_count(out: &mut BytesMut, count: usize) {
+    out.put_u64_le(u64::try_from(count).expect("a count fits"));
+}
+
+fn put_branch(out: &mut BytesMut, branch: BranchId) {
+    put_manager(out, branch.manager);
+    put_number(out, branch.number);
+    out.put_u64_le(branch.resource.0);
+}
+
+fn take_branch(rest: &mut Bytes) -> Option<BranchId> {
+    let (manager, number) = (take_manager(rest)?, take_number(rest)?);
+    Some(BranchId { manager, number, resource: ResourceId(take(rest.try_get_u64_le())?) })
+}
+
+fn put_manager(out: &mut BytesMut, manager: ManagerId) {
+    out.put_u128_le(manager.cluster.0);
+    out.put_u64_le(manager.log);
+}
+
+fn take_manager(rest: &mut Bytes) -> Option<ManagerId> {
+    Some(ManagerId { cluster: ClusterId(take(rest.try_get_u128_le())?), log: take(rest.try_get_u64_le())? })
+}
+
+fn put_number(out: &mut BytesMut, number: TransactionNumber) {
+    out.put_u64_le(number.epoch.0);
+    out.put_u64_le(number.sequence);
+}
+
+fn take_number(rest: &mut Bytes) -> Option<TransactionNumber> {
+    Some(TransactionNumber { epoch: Epoch(take(rest.try_get_u64_le())?), sequence: take(rest.try_get_u64_le())? })
+}
+
+fn take<T>(taken: Result<T, TryGetError>) -> Option<T> {
+    taken.ok()
+}
+
+fn vote_code(vote: Vote) -> u8 {
+    match vote {
+        Vote::No => 0,
+        Vote::Yes => 1,
+        Vote::ReadOnly => 2,
+    }
+}
+
+fn decision_code(decision: Decision) -> u8 {
+    u8::from(decision == Decision::Commit)
+}
+
+fn decision_of(code: u8) -> Option<Decision> {
+    match code {
+        0 => Some(Decision::Abort),
+        1 => Some(Decision::Commit),
+        _ => None,
+    }
+}
+
+const VERSION: u8 = 1;
