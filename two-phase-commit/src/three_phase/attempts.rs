@@ -12,7 +12,7 @@ use quorate_protocol::NodeId;
 use super::core::{ThreePhaseCommit, origin};
 use super::event::Form;
 use super::message::{Message, Position, Small};
-use super::site::{Attempt, Leading, Phase};
+use super::site::{Attempt, Leading, Phase, Site};
 use crate::{Decision, Ignored, TransactionId};
 
 impl ThreePhaseCommit {
@@ -124,13 +124,12 @@ impl ThreePhaseCommit {
     }
 
     pub(super) fn on_presume(&mut self, transaction: TransactionId) -> Result<(), Ignored> {
-        match self.sites.get(&transaction).map(|site| site.phase) {
-            Some(Phase::Asked | Phase::Ready | Phase::Accepted(Decision::Abort)) => {
-                self.decide(transaction, Decision::Abort);
-                Ok(())
-            }
-            _ => Err(Ignored::Stale),
+        // If it were committed, its coordinator would keep it until this node knows.
+        if self.sites.get(&transaction).is_none_or(Site::is_decided) {
+            return Err(Ignored::Stale);
         }
+        self.decide(transaction, Decision::Abort);
+        Ok(())
     }
 
     pub(super) fn on_state(

@@ -351,6 +351,8 @@ impl ThreePhaseCommit {
         let request = site.request.take();
         request.map(|ticket| self.requests.remove(&ticket));
         self.timers.cancel(transaction);
+        // What this node was about to say of the way there is out of date.
+        self.chassis.outbox.drop_held(|_, message| message.transaction() == transaction && message.is_answer());
         let written = self.write(transaction);
         self.chassis.outbox.event_after(written, Event::Decided { transaction, decision });
     }
@@ -360,7 +362,9 @@ impl ThreePhaseCommit {
         let (me, finished_below) = (self.config.node(), self.finished_below());
         let site = self.site(transaction);
         let others: BTreeSet<NodeId> = site.participants.iter().copied().filter(|node| *node != me).collect();
-        if origin(transaction) == me {
+        // An abort needs no acknowledgement: who asks for a transaction that its coordinator does not know is told that it
+        // is aborted.
+        if origin(transaction) == me && decision == Decision::Commit {
             site.unaware.clone_from(&others);
             self.arm_silence(transaction);
         }
@@ -405,7 +409,7 @@ impl ThreePhaseCommit {
             None if decision == Decision::Commit => return Err(Ignored::Absurd),
             None => self.fence(transaction),
         }
-        if origin(transaction) != self.config.node() {
+        if origin(transaction) != self.config.node() && decision == Decision::Commit {
             let written = self.chassis.outbox.newest_write();
             let known = Message::Small(Small::Known { transaction });
             self.chassis.outbox.send_after(written, origin(transaction), known);
@@ -430,8 +434,8 @@ impl ThreePhaseCommit {
         Ok(())
     }
 
-    /// Drops a decided transaction: at its coordinator once every participant knows the decision, and elsewhere once
-    /// the coordinator has said that it keeps it no longer.
+    /// Drops a decided transaction: at its coordinator once it is aborted, or every participant knows that it is committed,
+    /// and elsewhere once the coordinator has said that it keeps it no longer.
     fn erase_if_over(&mut self, transaction: TransactionId) {
         let site = &self.sites[&transaction];
         let is_own = origin(transaction) == self.config.node();
@@ -587,8 +591,9 @@ impl ThreePhaseCommit {
         own.next().map_or_else(|| self.next_number(), |transaction| transaction.number)
     }
 
-    /// True if this node has no record of the transaction because it is over, or because its coordinator lost it before
-    /// its own vote was durable. In both cases no participant will ever commit it that has not done so.
+    /// True if the coordinator of the transaction keeps it no longer: every participant knows that it is committed, or it
+    /// was aborted, or it was lost before the coordinator's own vote was durable. In each case no participant will ever
+    /// commit it that has not done so.
     pub(super) fn is_over(&self, transaction: TransactionId) -> bool {
         let below = if origin(transaction) == self.config.node() {
             self.next_number()

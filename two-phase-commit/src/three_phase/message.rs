@@ -88,13 +88,12 @@ pub enum Small {
         /// All transactions that the sender began below this number are over.
         finished_below: TransactionNumber,
     },
-    /// The sender knows the decision, durably. For the coordinator.
+    /// The sender knows that it is committed, durably. For the coordinator.
     Known {
         /// The transaction.
         transaction: TransactionId,
     },
-    /// The sender has no record of the transaction, and every participant knows the decision unless it was never
-    /// proposed: so it is aborted for a receiver that only voted.
+    /// The coordinator keeps the transaction no longer, and so it is aborted for a receiver that does not know its end.
     Presume {
         /// The transaction.
         transaction: TransactionId,
@@ -127,6 +126,11 @@ impl Message {
                 | Small::Presume { transaction },
             ) => *transaction,
         }
+    }
+
+    /// True for what a participant says of itself while it does not know the decision.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self, Self::Small(Small::Vote { .. } | Small::State { .. } | Small::Accept { .. }))
     }
 
     /// What the sender says of its own finished transactions.

@@ -20,6 +20,8 @@
 //! | two-phase commit, presumed abort | 4n | 3 | 1 + n, and n that wait for others |
 //! | three-phase commit | 6n | 5 | 3 a participant, the coordinator included |
 //!
+//! An abort is presumed, as in two-phase commit: it is not acknowledged, and its coordinator keeps nothing of it.
+//!
 //! The coordinator is one of the participants. The first attempt to decide is its own. A node that hears nothing for a
 //! while begins another attempt, with a higher number: it asks all participants where they are, and proposes what the
 //! answers allow. What a majority accepts in one attempt is decided, and the attempts after it can only propose the

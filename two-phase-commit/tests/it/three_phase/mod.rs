@@ -193,6 +193,22 @@ fn without_a_majority_nobody_decides_and_all_go_on_later() {
 }
 
 #[test]
+fn transactions_with_a_node_that_is_gone_do_not_use_up_the_room_of_others() {
+    let settings = Settings { transactions_max: 8, ..Settings::default() };
+    let mut cluster = Builder::new(3, 11).settings(settings).start();
+    cluster.crash(2);
+    for _ in 0..20 {
+        let transaction = cluster.transact(1, &ALL);
+        cluster.run(LONG);
+        assert_eq!(told(&cluster, 1, transaction), Some(Decision::Abort), "its vote does not come");
+    }
+    let transaction = cluster.transact(1, &[(1, b"a"), (3, b"c")]);
+    cluster.settle();
+    assert_eq!(told(&cluster, 3, transaction), Some(Decision::Commit));
+    cluster.quiesce();
+}
+
+#[test]
 fn a_coordinator_that_crashed_before_its_own_vote_left_nothing() {
     let mut cluster = Cluster::of_three(7);
     cluster.faults.deafness_percent = 100;
