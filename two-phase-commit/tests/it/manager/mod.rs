@@ -5,6 +5,7 @@ mod bench;
 mod conformance;
 mod crashes;
 mod faults;
+mod replica;
 mod road;
 mod rows;
 mod shipped;
