@@ -70,6 +70,9 @@ pub(super) enum Response {
     Outside(OutsideEnd),
 }
 
+/// A command of another version, or none at all.
+struct UnknownCommand;
+
 /// A response of another version, or none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are not a response, or one of a newer version")]
@@ -108,7 +111,7 @@ impl Command {
                 put_manager(&mut out, *manager);
                 out.put_u64_le(resource.0);
                 put_number(&mut out, *below);
-                unfinished.iter().for_each(|number| put_number(&mut out, *number));
+                put_numbers(&mut out, unfinished);
             }
             Self::Outside { work } => {
                 out.put_u8(6);
@@ -126,13 +129,13 @@ impl Command {
         }
         let command = match take(rest.try_get_u8())? {
             1 => {
-                let (branch, has_work) = (take_branch(rest)?, take(rest.try_get_u8())?);
-                Self::Prepare { branch, work: take_work(rest, has_work)? }
+                let branch = take_branch(rest)?;
+                Self::Prepare { branch, work: take_work(rest).ok()? }
             }
             2 => Self::Commit { branch: take_branch(rest)? },
             3 => {
-                let (branch, has_work) = (take_branch(rest)?, take(rest.try_get_u8())?);
-                Self::CommitOnePhase { branch, work: take_work(rest, has_work)? }
+                let branch = take_branch(rest)?;
+                Self::CommitOnePhase { branch, work: take_work(rest).ok()? }
             }
             4 => Self::RollBack { branch: take_branch(rest)? },
             5 => {
@@ -232,7 +235,7 @@ impl Branches {
             out.put_u64_le(resource.0);
             put_number(&mut out, finished.below);
             put_count(&mut out, finished.unfinished.len());
-            finished.unfinished.iter().for_each(|number| put_number(&mut out, *number));
+            put_numbers(&mut out, &finished.unfinished);
         }
         out.freeze()
     }
@@ -291,11 +294,12 @@ fn put_work(out: &mut BytesMut, kind: u8, branch: BranchId, work: Option<&Bytes>
     out.put_slice(work.map_or(&[], |work| work));
 }
 
-fn take_work(rest: &mut Bytes, has_work: u8) -> Option<Option<Bytes>> {
-    match has_work {
-        0 => Some(None),
-        1 => Some(Some(rest.split_to(rest.len()))),
-        _ => None,
+/// Takes the rest as work, or none if the work is lost.
+fn take_work(rest: &mut Bytes) -> Result<Option<Bytes>, UnknownCommand> {
+    match rest.try_get_u8() {
+        Ok(0) => Ok(None),
+        Ok(1) => Ok(Some(rest.split_to(rest.len()))),
+        _ => Err(UnknownCommand),
     }
 }
 
@@ -326,6 +330,12 @@ fn take_manager(rest: &mut Bytes) -> Option<ManagerId> {
 fn put_number(out: &mut BytesMut, number: TransactionNumber) {
     out.put_u64_le(number.epoch.0);
     out.put_u64_le(number.sequence);
+}
+
+fn put_numbers(out: &mut BytesMut, numbers: &BTreeSet<TransactionNumber>) {
+    for number in numbers {
+        put_number(out, *number);
+    }
 }
 
 fn take_number(rest: &mut Bytes) -> Option<TransactionNumber> {

@@ -123,13 +123,12 @@ impl<L: ReplicatedLog + Hostable, S: BranchState> ResourceManager for Replicated
         // It stays in the table, because this may be asked again.
         let open = self.table().get(&branch).cloned();
         let work = match open {
-            Some(Open { is_lent: true, .. }) => None,
+            Some(Open { is_lent: true, .. }) | None => None,
             Some(Open { work: None, .. }) => {
                 self.take(branch);
                 return Ok(Vote::ReadOnly);
             }
             Some(Open { work, .. }) => work,
-            None => None,
         };
         match self.execute(&Command::Prepare { branch, work }).await? {
             Response::Voted(vote) => Ok(vote),

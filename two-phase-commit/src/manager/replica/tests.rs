@@ -82,12 +82,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut bench = Self { machine: Branched::new(Accounts::default()), index: 0 };
-        bench.run(Command::Outside { work: work(b'a', 10) });
+        bench.run(&Command::Outside { work: work(b'a', 10) });
         bench
     }
 
     /// Carries out a command, as it comes from the log.
-    fn run(&mut self, command: Command) -> Response {
+    fn run(&mut self, command: &Command) -> Response {
         self.index += 1;
         let context = ApplyContext { index: LogIndex(self.index), log_time: quorate_protocol::LogTime(1) };
         let response = self.machine.apply(context, command.encode()).expect("accounts do not fail");
@@ -96,28 +96,28 @@ impl Bench {
 
     fn prepare(&mut self, sequence: u64, amount: i64) -> Vote {
         let work = Some(work(b'a', amount));
-        match self.run(Command::Prepare { branch: branch(sequence), work }) {
+        match self.run(&Command::Prepare { branch: branch(sequence), work }) {
             Response::Voted(vote) => vote,
             other => panic!("{other:?}"),
         }
     }
 
     fn commit(&mut self, sequence: u64) -> CommitEnd {
-        match self.run(Command::Commit { branch: branch(sequence) }) {
+        match self.run(&Command::Commit { branch: branch(sequence) }) {
             Response::Committed(end) => end,
             other => panic!("{other:?}"),
         }
     }
 
     fn roll_back(&mut self, sequence: u64) -> RollBackEnd {
-        match self.run(Command::RollBack { branch: branch(sequence) }) {
+        match self.run(&Command::RollBack { branch: branch(sequence) }) {
             Response::RolledBack(end) => end,
             other => panic!("{other:?}"),
         }
     }
 
     fn one_phase(&mut self, sequence: u64, work: Option<Bytes>) -> Decision {
-        match self.run(Command::CommitOnePhase { branch: branch(sequence), work }) {
+        match self.run(&Command::CommitOnePhase { branch: branch(sequence), work }) {
             Response::Decided(decision) => decision,
             other => panic!("{other:?}"),
         }
@@ -126,7 +126,7 @@ impl Bench {
     fn forget(&mut self, below: u64, unfinished: &[u64]) {
         let unfinished = unfinished.iter().copied().map(number).collect();
         let below = number(below);
-        self.run(Command::Forget { manager: MANAGER, resource: RESOURCE, below, unfinished });
+        self.run(&Command::Forget { manager: MANAGER, resource: RESOURCE, below, unfinished });
     }
 
     fn balance(&self) -> i64 {
@@ -159,7 +159,7 @@ fn what_a_prepared_branch_holds_changes_by_nothing_else() {
     let mut bench = Bench::new();
     assert_eq!(bench.prepare(1, -10), Vote::Yes);
     assert_eq!(bench.prepare(2, -1), Vote::No, "another branch");
-    let outside = bench.run(Command::Outside { work: work(b'a', -1) });
+    let outside = bench.run(&Command::Outside { work: work(b'a', -1) });
     assert_eq!(outside, Response::Outside(OutsideEnd::Locked(branch(1))));
     assert_eq!(bench.one_phase(3, Some(work(b'a', -1))), Decision::Abort);
     assert_eq!(bench.commit(1), CommitEnd::Committed);

@@ -113,6 +113,7 @@ fn run(data: &tempfile::TempDir, address: &str) -> (Running, &'static Resource) 
 }
 
 impl Drop for OneNode {
+    #[expect(clippy::disallowed_methods, reason = "the node has a thread")]
     fn drop(&mut self) {
         // Blocking is refused in an async task.
         let node = self.node().take();
