@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{
-    Chassis, FailedWrite, HaltReason, Input, Instant, LogIndex, NodeId, Now, Operation, OutboxLimits, Output,
-    PersistFailure, Protocol, Random, RecoverError, Recovery, Signal, StorageLevel, Ticket, Timers, View, ViewWriter,
+    Chassis, HaltReason, Input, Instant, NodeId, Now, Operation, OutboxLimits, Output, Protocol, Random, RecoverError,
+    Recovery, Signal, StorageLevel, Ticket, Timers, View, ViewWriter,
 };
 
 use super::event::participants;
 use super::message::Small;
-use super::record::{Record, decode, decode_state, encode_finished, encode_site, encode_state};
+use super::record::encode_finished;
 use super::site::{Leading, Phase, Site};
 use super::{Answer, Command, Config, Event, Message, Refusal, Request};
 use crate::{CommandId, CoordinatorId, Decision, Epoch, Ignored, TransactionId, TransactionNumber};
@@ -28,19 +28,19 @@ pub struct ThreePhaseCommit {
     /// One timer a transaction that waits for something.
     pub(super) timers: Timers<TransactionId>,
     random: Random,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The write that raised the epoch. No message of this start leaves before it is durable.
     pub(super) epoch_ticket: Ticket,
     next_sequence: u64,
-    next_key: u64,
-    next_checkpoint: u64,
-    checkpoint_ticket: Ticket,
+    pub(super) next_key: u64,
+    pub(super) next_checkpoint: u64,
+    pub(super) checkpoint_ticket: Ticket,
     /// The transactions of this node, undecided and decided. Decided ones stay until every participant knows.
     pub(super) sites: BTreeMap<TransactionId, Site>,
     /// The open requests to the application.
     requests: BTreeMap<Ticket, TransactionId>,
     /// What each coordinator last said of its finished transactions, and the key of the record of it.
-    finished: BTreeMap<NodeId, (TransactionNumber, u64)>,
+    pub(super) finished: BTreeMap<NodeId, (TransactionNumber, u64)>,
 }
 
 impl Protocol for ThreePhaseCommit {
@@ -165,29 +165,6 @@ impl ThreePhaseCommit {
     /// Number of transactions that this node keeps.
     pub fn kept(&self) -> usize {
         self.sites.len()
-    }
-
-    fn read(&mut self, recovery: Recovery) -> Result<(), RecoverError> {
-        let ran_out = RecoverError::Inconsistent("the numbers of records, checkpoints or starts have run out");
-        self.next_checkpoint = recovery.checkpoint.map_or(Some(0), |id| id.checked_add(1)).ok_or(ran_out.clone())?;
-        let epoch = recovery.state.map(decode_state).transpose().map_err(RecoverError::State)?.unwrap_or_default();
-        self.epoch = Epoch(epoch.0.checked_add(1).ok_or(ran_out.clone())?);
-        let mut newest = BTreeMap::new();
-        for record in recovery.journal.into_iter().flatten() {
-            let (key, bytes) = record?;
-            self.next_key = self.next_key.max(key.checked_add(1).ok_or(ran_out.clone())?);
-            newest.insert(key, bytes);
-        }
-        for (key, bytes) in newest.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
-            let is_second = match decode(key, bytes).map_err(RecoverError::State)? {
-                Record::Site(transaction, site) => self.sites.insert(transaction, *site).is_some(),
-                Record::Finished(node, below) => self.finished.insert(node, (below, key)).is_some(),
-            };
-            if is_second {
-                return Err(RecoverError::Inconsistent("there are two records of one transaction"));
-            }
-        }
-        Ok(())
     }
 
     /// Raises the epoch, and goes on with what the log holds.
@@ -362,8 +339,8 @@ impl ThreePhaseCommit {
         let (me, finished_below) = (self.config.node(), self.finished_below());
         let site = self.site(transaction);
         let others: BTreeSet<NodeId> = site.participants.iter().copied().filter(|node| *node != me).collect();
-        // An abort needs no acknowledgement: who asks for a transaction that its coordinator does not know is told that it
-        // is aborted.
+        // An abort needs no acknowledgement: who asks for a transaction that its coordinator does not know is told that
+        // it is aborted.
         if origin(transaction) == me && decision == Decision::Commit {
             site.unaware.clone_from(&others);
             self.arm_silence(transaction);
@@ -434,8 +411,8 @@ impl ThreePhaseCommit {
         Ok(())
     }
 
-    /// Drops a decided transaction: at its coordinator once it is aborted, or every participant knows that it is committed,
-    /// and elsewhere once the coordinator has said that it keeps it no longer.
+    /// Drops a decided transaction: at its coordinator once it is aborted, or every participant knows that it is
+    /// committed, and elsewhere once the coordinator has said that it keeps it no longer.
     fn erase_if_over(&mut self, transaction: TransactionId) {
         let site = &self.sites[&transaction];
         let is_own = origin(transaction) == self.config.node();
@@ -495,66 +472,6 @@ impl ThreePhaseCommit {
         Ok(())
     }
 
-    /// A write that was certainly not written is repeated, with the newest content. Nothing that it states was told.
-    fn on_persist_failed(&mut self, ticket: Ticket, failure: PersistFailure) -> Result<(), Ignored> {
-        match self.chassis.failed_write(ticket, failure) {
-            FailedWrite::Refused => {}
-            FailedWrite::Stale => return Err(Ignored::StaleAnswer),
-            FailedWrite::Fatal(reason) => {
-                self.chassis.halt_after_events(reason);
-                return Err(Ignored::Halted);
-            }
-        }
-        self.chassis.outbox.refused();
-        self.checkpoint();
-        let covered = self.checkpoint_ticket;
-        self.chassis.outbox.rebind_held(covered);
-        if !self.chassis.outbox.is_durable(self.epoch_ticket) {
-            self.epoch_ticket = covered;
-        }
-        self.chassis.write_again_at(self.chassis.instant().after(self.config.settings().silence_timeout));
-        Err(Ignored::LogRefuses)
-    }
-
-    /// Writes every record again, as a checkpoint, so that all earlier ones may be removed: also those whose removal
-    /// was not written.
-    fn checkpoint(&mut self) {
-        let id = self.next_checkpoint;
-        self.next_checkpoint += 1;
-        self.chassis.outbox.persist([Operation::CheckpointBegin { id }]);
-        for (transaction, site) in self.sites.iter().filter(|(_, site)| site.phase != Phase::Asked) {
-            let bytes = encode_site(*transaction, site);
-            self.chassis.outbox.persist([Operation::Journal { key: site.key, bytes }]);
-        }
-        for (node, (below, key)) in &self.finished {
-            let bytes = encode_finished(*node, *below);
-            self.chassis.outbox.persist([Operation::Journal { key: *key, bytes }]);
-        }
-        let state = self.state_record();
-        self.checkpoint_ticket = self.chassis.outbox.persist([state, Operation::CheckpointDone { id }]);
-    }
-
-    /// Writes the transaction as it is now.
-    pub(super) fn write(&mut self, transaction: TransactionId) -> Ticket {
-        let site = &self.sites[&transaction];
-        let (key, bytes) = (site.key, encode_site(transaction, site));
-        self.chassis.outbox.persist([Operation::Journal { key, bytes }])
-    }
-
-    fn erase(&mut self, transaction: TransactionId) {
-        let site = self.sites.remove(&transaction).expect("looked up by the caller");
-        self.chassis.outbox.persist([Operation::Journal { key: site.key, bytes: Bytes::new() }]);
-    }
-
-    fn state_record(&self) -> Operation {
-        Operation::PutState { bytes: encode_state(self.epoch), commit_hint: LogIndex::ZERO }
-    }
-
-    fn new_key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key - 1
-    }
-
     pub(super) fn site(&mut self, transaction: TransactionId) -> &mut Site {
         self.sites.get_mut(&transaction).expect("looked up by the caller")
     }
@@ -591,9 +508,9 @@ impl ThreePhaseCommit {
         own.next().map_or_else(|| self.next_number(), |transaction| transaction.number)
     }
 
-    /// True if the coordinator of the transaction keeps it no longer: every participant knows that it is committed, or it
-    /// was aborted, or it was lost before the coordinator's own vote was durable. In each case no participant will ever
-    /// commit it that has not done so.
+    /// True if the coordinator of the transaction keeps it no longer: every participant knows that it is committed, or
+    /// it was aborted, or it was lost before the coordinator's own vote was durable. In each case no participant will
+    /// ever commit it that has not done so.
     pub(super) fn is_over(&self, transaction: TransactionId) -> bool {
         let below = if origin(transaction) == self.config.node() {
             self.next_number()

@@ -7,8 +7,8 @@
 //! - The classical form ([`Form::Classical`]; Skeen, "Nonblocking Commit Protocols", SIGMOD 1981) takes silence for a
 //!   crash. A partition then makes one side commit and the other abort. A test of this crate shows the schedule.
 //! - The form with quorums ([`Form::Quorum`]; Skeen, "A Quorum-Based Commit Protocol", 1982, in the form of Keidar and
-//!   Dolev, "Increasing the Resilience of Distributed and Replicated Database Systems", 1998, called E3PC) never does
-//! that.   It blocks without a majority of the transaction's participants, as any safe protocol must.
+//!   Dolev, "Increasing the Resilience of Distributed and Replicated Database Systems", 1998, called E3PC) never
+//!   does that. It blocks without a majority of the transaction's participants, as any safe protocol must.
 //!
 //! Two-phase commit with a replicated decision log also goes on with a majority, namely that of the log's nodes, which
 //! are few and the same for all transactions. It needs fewer messages and fewer writes, and participants that vote
@@ -36,6 +36,7 @@
 mod attempts;
 mod core;
 mod event;
+mod journal;
 mod message;
 mod record;
 mod site;

@@ -1,8 +1,8 @@
 //! A replicated state machine as a resource: its branches survive as long as a majority of its nodes.
 //!
-//! [`Branched`] makes a state machine with branches out of one of yours ([`BranchState`]). It runs on any replicated log.
-//! Prepare, commit and roll back are commands of that log, so every replica holds the same prepared branches and the same
-//! locks, and they are part of its snapshots.
+//! [`Branched`] makes a state machine with branches out of one of yours ([`BranchState`]). It runs on any replicated
+//! log. Prepare, commit and roll back are commands of that log, so every replica holds the same prepared branches and
+//! the same locks, and they are part of its snapshots.
 
 mod codec;
 mod state;
@@ -48,7 +48,8 @@ pub struct ReplicatedSession<L, S: BranchState> {
 }
 
 impl<L: ReplicatedLog + Hostable, S: BranchState> Replicated<L, S> {
-    /// A resource on this replica. Its calls end after the time-out of the handle, and are then repeated by the manager.
+    /// A resource on this replica. Its calls end after the time-out of the handle, and are then repeated by the
+    /// manager.
     #[must_use]
     pub fn new(replica: ReplicaHandle<L, Branched<S>>) -> Self {
         Self { replica, open: Arc::default() }

@@ -14,12 +14,12 @@ use crate::{Decision, TransactionNumber, Vote};
 
 /// A state machine whose commands can be prepared first and committed later.
 ///
-/// It keeps its state in memory; one that stores its state itself ([`StateMachine::applied`]) cannot have branches. If it
-/// does work by itself in [`StateMachine::tick`], that work must leave locked keys as they are: a prepared branch relies
-/// on them.
+/// It keeps its state in memory; one that stores its state itself ([`StateMachine::applied`]) cannot have branches. If
+/// it does work by itself in [`StateMachine::tick`], that work must leave locked keys as they are: a prepared branch
+/// relies on them.
 pub trait BranchState: StateMachine {
-    /// Names everything that this work reads or writes. From the vote to the end of the branch no other work with one of
-    /// these keys is done.
+    /// Names everything that this work reads or writes. From the vote to the end of the branch no other work with one
+    /// of these keys is done.
     fn keys(&self, work: &Bytes) -> BTreeSet<Bytes>;
 
     /// Tells whether the work can be done as things are, without doing it. After [`Vote::Yes`],
