@@ -42,7 +42,9 @@ pub struct Settings {
     /// Time after which a transaction in doubt, an unacknowledged commit, or a request that the application has not
     /// carried out is reported.
     pub report_after: Duration,
-    /// Time that a record that needs no sync waits for a record that needs one.
+    /// Time that a record that needs no sync waits for a record that needs one. A participant acknowledges a commit
+    /// after such a record, so its coordinator waits as long before it repeats the commit: give all nodes the same
+    /// time.
     pub lazy_delay: Duration,
     /// Number of transactions that this node coordinates at a time; above it `Begin` is refused with `Overloaded`.
     pub transactions_max: usize,

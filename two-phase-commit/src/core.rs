@@ -268,6 +268,7 @@ impl TwoPhaseCommit {
                 Awaited::Delegated(number) => self.coordinator.on_delegated(base, number),
                 Awaited::Ended(number) => self.coordinator.on_ended(base, number),
                 Awaited::Prepared(transaction) => self.participant.on_prepared(base, transaction),
+                Awaited::Committed(transaction) => self.participant.on_committed(base, transaction),
                 Awaited::Forced(transaction) => self.participant.on_forced(base, transaction),
                 Awaited::Settled(transaction, decision) => base.event(Event::Settled { transaction, decision }),
             }
@@ -290,7 +291,7 @@ impl TwoPhaseCommit {
         let key = |effect: &Awaited| match effect {
             Awaited::Decided(number) | Awaited::Delegated(number) => self.coordinator.binding_key(*number),
             Awaited::Prepared(transaction) => self.participant.key_of(*transaction),
-            Awaited::Ended(_) | Awaited::Settled(..) | Awaited::Forced(_) => None,
+            _ => None,
         };
         let withdrawn: BTreeSet<u64> = binding.iter().filter_map(key).collect();
         let base = &mut self.base;
@@ -299,7 +300,7 @@ impl TwoPhaseCommit {
             match effect {
                 Awaited::Decided(number) | Awaited::Delegated(number) => self.coordinator.undecide(base, number),
                 Awaited::Prepared(transaction) => self.participant.unprepare(base, transaction),
-                Awaited::Ended(_) | Awaited::Settled(..) | Awaited::Forced(_) => {}
+                _ => {}
             }
         }
         Err(Ignored::LogRefuses)
@@ -382,7 +383,7 @@ impl TwoPhaseCommit {
                 coordinator.mixed_mut().adopt(number, Deviations { decision, by: deviations, key })
             }
             Record::Settled { transaction, end } => {
-                participant.adopt_tombstone(transaction, Tombstone { end, key: Some(key) })
+                participant.adopt_tombstone(transaction, Tombstone { end, key: Some(key), is_unwritten: false })
             }
             Record::Known(record) => participant.adopt_known(record.coordinator, |known| {
                 (known.epoch, known.server) = (record.epoch, record.server);

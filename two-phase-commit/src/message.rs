@@ -16,7 +16,7 @@
 //! ```text
 //!                  Prepare              Vote(yes)                Decide(commit)          Acknowledge
 //!  coordinator ──────────► participant ──────────► coordinator ────────────► participant ──────────► coordinator
-//!                          (write, 1)              (write, 2)                (write, 3)              (End, no sync)
+//!                          (write, 1)              (write, 2)                (no sync)               (End, no sync)
 //! ```
 //!
 //! Messages to a coordinator go to the node that serves it: the one that sent the newest [`Stamp`]. A message of a

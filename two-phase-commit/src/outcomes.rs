@@ -54,6 +54,13 @@ impl Outcomes {
         self.tombstones.get(&transaction).copied()
     }
 
+    /// Notes whether the record of a committed branch waits for the next write.
+    pub(crate) fn set_unwritten(&mut self, transaction: TransactionId, is_unwritten: bool) {
+        if let Some(tombstone) = self.tombstones.get_mut(&transaction) {
+            tombstone.is_unwritten = is_unwritten;
+        }
+    }
+
     /// True if no node will ask about the transaction again.
     pub(crate) fn is_collected(&self, transaction: TransactionId) -> bool {
         self.known.get(&transaction.coordinator).is_some_and(|known| known.is_finished(transaction.number))

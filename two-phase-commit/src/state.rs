@@ -280,6 +280,9 @@ pub(crate) struct Tombstone {
     pub(crate) end: BranchEnd,
     /// Key of its record; a read-only branch has none.
     pub(crate) key: Option<u64>,
+    /// True for a commit whose record waits for the next write. It is acknowledged once that is durable, and not
+    /// before, however often it is asked for.
+    pub(crate) is_unwritten: bool,
 }
 
 /// The end of a branch.
@@ -308,6 +311,8 @@ pub(crate) enum Awaited {
     Ended(TransactionNumber),
     /// The participant may vote yes.
     Prepared(TransactionId),
+    /// The participant may acknowledge the commit, and a restart need not return to the branch.
+    Committed(TransactionId),
     /// The participant may carry out the outcome that an operator forced.
     Forced(TransactionId),
     /// A restart of the participant need not return to the branch.

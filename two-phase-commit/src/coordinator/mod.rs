@@ -522,7 +522,8 @@ impl Coordinator {
         base.write(key, &record, Some(Awaited::Decided(number)));
     }
 
-    /// Tells the participants that have not acknowledged, and sets a timer to repeat it.
+    /// Tells the participants that have not acknowledged, and sets a timer to repeat it. A participant acknowledges a
+    /// commit with its next write, for which it waits up to `lazy_delay`.
     fn tell_commit(&mut self, base: &mut Base, number: TransactionNumber) {
         let it = &self.coordinated[&number];
         let Stage::Committed { unacknowledged, .. } = &it.stage else { return };
@@ -531,7 +532,7 @@ impl Coordinator {
         for node in told {
             base.send(node, Message::Decide(Decide { stamp, transaction, decision: Decision::Commit }));
         }
-        let again_at = base.retry_at(attempt);
+        let again_at = base.retry_at(attempt).after(base.config.settings().lazy_delay);
         base.timers.arm(Timer::Coordinated(number), again_at);
     }
 

@@ -302,6 +302,10 @@ impl Participant {
         }
         if let Some(tombstone) = self.outcomes.tombstone(transaction) {
             return match (tombstone.end, decision) {
+                // Its acknowledgement is on its way.
+                (BranchEnd::Decided(Decision::Commit), Decision::Commit) if tombstone.is_unwritten => {
+                    Err(Ignored::Repeated)
+                }
                 (BranchEnd::Decided(Decision::Commit), Decision::Commit) => {
                     answers::acknowledge(base, &self.outcomes, transaction, Acknowledgement::AlreadyDone);
                     Ok(())
@@ -552,7 +556,7 @@ impl Participant {
             self.room.let_go(transaction.coordinator, branch.payload.len());
             base.timers.cancel(Timer::Branch(transaction));
         }
-        self.outcomes.bury(base, &mut self.room, transaction, Tombstone { end, key });
+        self.outcomes.bury(base, &mut self.room, transaction, Tombstone { end, key, is_unwritten: false });
     }
 
     /// Does not accept a branch now, and tells the coordinator why.

@@ -70,17 +70,7 @@ impl Participant {
                 self.settle_aborted(base, transaction, BranchEnd::Abandoned);
                 answers::vote(base, &self.outcomes, transaction, Vote::No);
             }
-            (BranchStage::Committing, Answer::Done) => {
-                let written = self.settle(base, transaction, Decision::Commit);
-                let how = Acknowledgement::Applied;
-                answers::send_after(
-                    base,
-                    &self.outcomes,
-                    written,
-                    transaction,
-                    Message::Acknowledge { transaction, how },
-                );
-            }
+            (BranchStage::Committing, Answer::Done) => self.settle_committed(base, transaction),
             (BranchStage::Aborting(end), Answer::Done) => self.settle_aborted(base, transaction, end),
             (BranchStage::Forced(forced), Answer::Done) => {
                 let Some(branch) = self.branches.remove(&transaction) else { return Ok(()) };
@@ -205,6 +195,24 @@ impl Participant {
         let written = base.write(key, &Record::Settled { transaction, end }, Some(awaited));
         self.outcomes.collect(base, &mut self.room, transaction.coordinator);
         written
+    }
+
+    /// The branch is committed, and holds no lock any more. If a crash loses this record, the branch is in doubt
+    /// again, and is committed again. So it can wait for another write, and its acknowledgement waits with it.
+    fn settle_committed(&mut self, base: &mut Base, transaction: TransactionId) {
+        let (end, key) = (BranchEnd::Decided(Decision::Commit), self.place_of(base, transaction));
+        self.bury(base, transaction, end, Some(key));
+        self.outcomes.set_unwritten(transaction, true);
+        base.write_lazily(key, &Record::Settled { transaction, end }, Some(Awaited::Committed(transaction)));
+        self.outcomes.collect(base, &mut self.room, transaction.coordinator);
+    }
+
+    /// The end of a committed branch is durable.
+    pub(crate) fn on_committed(&mut self, base: &mut Base, transaction: TransactionId) {
+        self.outcomes.set_unwritten(transaction, false);
+        base.event(Event::Settled { transaction, decision: Decision::Commit });
+        let (written, how) = (base.journal.epoch_ticket(), Acknowledgement::Applied);
+        answers::send_after(base, &self.outcomes, written, transaction, Message::Acknowledge { transaction, how });
     }
 
     /// The branch is aborted. If a crash loses this record, it is aborted again.

@@ -257,8 +257,8 @@ fn ends(core: &TwoPhaseCommit) -> impl Iterator<Item = (TransactionId, BranchEnd
     )
 }
 
-/// The transactions that are committed on a node.
-fn committed(core: &TwoPhaseCommit) -> impl Iterator<Item = TransactionId> + '_ {
+/// The transactions that are committed on a node and that it remembers.
+pub fn committed(core: &TwoPhaseCommit) -> impl Iterator<Item = TransactionId> + '_ {
     ends(core).filter(|(_, end)| *end == BranchEnd::Decided(Decision::Commit)).map(|(transaction, _)| transaction)
 }
 

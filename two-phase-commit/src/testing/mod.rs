@@ -9,7 +9,7 @@ mod words;
 
 use crate::TwoPhaseCommit;
 
-pub use laws::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, laws};
+pub use laws::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, committed, laws};
 pub use manager::{Manager, Work};
 pub use said::records;
 pub use subject::{Setup, Site};

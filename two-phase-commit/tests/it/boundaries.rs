@@ -8,10 +8,16 @@
 
 use std::time::Duration;
 
-use quorate_protocol::NodeId;
 use quorate_protocol::testing::Traffic;
+use quorate_protocol::{Input, NodeId, Signal};
+use quorate_two_phase_commit::message::Acknowledgement;
 use quorate_two_phase_commit::testing::{Builder, Cluster, Ends, Transactions, Work, records};
-use quorate_two_phase_commit::{Command, Decision, Knowledge, OnePhase, Settings, TransactionId, TransactionOutcome};
+use quorate_two_phase_commit::{
+    Answer, Command, CommandId, Decision, Event, Knowledge, Message, OnePhase, Request, Settings, TransactionId,
+    TransactionOutcome, Vote,
+};
+
+use crate::solo::{Solo, transaction_of};
 
 const ONE: Work = Work::Write(1);
 
@@ -129,26 +135,33 @@ fn cost(branches: &[(u64, Work)], one_phase: OnePhase) -> (Traffic, Vec<u64>) {
     let writes: Vec<u64> = cluster.nodes.values().map(|node| node.traffic.writes).collect();
     cluster.transact(1, branches);
     cluster.settle();
-    let after = cluster.traffic();
-    let total = Traffic { messages: after.messages - before.messages, writes: after.writes - before.writes };
     let writes = writes.iter().zip(cluster.nodes.values()).map(|(before, node)| node.traffic.writes - before);
-    (total, writes.collect())
+    let writes: Vec<u64> = writes.collect();
+    // Records that need no sync go with the next write, here that of a checkpoint, and acknowledgements come after
+    // them.
+    for node in 1..=4 {
+        cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested));
+    }
+    cluster.settle();
+    let messages = cluster.traffic().messages - before.messages;
+    (Traffic { messages, writes: writes.iter().sum() }, writes)
 }
 
 #[test]
 fn a_commit_costs_what_presumed_abort_promises() {
-    // Two messages each way and two forced writes for each participant, one forced write at the coordinator.
+    // Two messages each way and one forced write for each participant, one forced write at the coordinator. The end of
+    // a branch, which as published is the second forced write, waits for another write.
     let (total, writes) = cost(&[(2, ONE), (3, ONE)], OnePhase::Never);
-    assert_eq!((total, writes), (Traffic { messages: 8, writes: 5 }, vec![1, 2, 2, 0]));
+    assert_eq!((total, writes), (Traffic { messages: 8, writes: 3 }, vec![1, 1, 1, 0]));
     let (total, writes) = cost(&[(2, ONE), (3, ONE), (4, ONE)], OnePhase::Never);
-    assert_eq!((total, writes), (Traffic { messages: 12, writes: 7 }, vec![1, 2, 2, 2]));
+    assert_eq!((total, writes), (Traffic { messages: 12, writes: 4 }, vec![1, 1, 1, 1]));
     // A read-only participant: one message each way, no write, no second phase.
     let (total, writes) = cost(&[(2, ONE), (3, Work::Read)], OnePhase::Never);
-    assert_eq!((total, writes), (Traffic { messages: 6, writes: 3 }, vec![1, 2, 0, 0]));
+    assert_eq!((total, writes), (Traffic { messages: 6, writes: 2 }, vec![1, 1, 0, 0]));
     // A coordinator that is also a writer is a participant like others, except that its messages do not leave it. The
     // published cost is one forced write for it, the decision: its own branch is prepared by that write.
     let (total, writes) = cost(&[(1, ONE), (2, ONE)], OnePhase::Never);
-    assert_eq!((total, writes), (Traffic { messages: 4, writes: 5 }, vec![3, 2, 0, 0]));
+    assert_eq!((total, writes), (Traffic { messages: 4, writes: 3 }, vec![2, 1, 0, 0]));
     // All are read-only: no node writes.
     let (total, writes) = cost(&[(2, Work::Read), (3, Work::Read)], OnePhase::Never);
     assert_eq!((total, writes), (Traffic { messages: 4, writes: 0 }, vec![0, 0, 0, 0]));
@@ -177,7 +190,7 @@ fn one_participant_alone_costs_two_messages_and_two_writes() {
     let (total, writes) = cost(&[(2, ONE)], OnePhase::Shortcut);
     assert_eq!((total, writes), (Traffic { messages: 2, writes: 2 }, vec![1, 1, 0, 0]));
     let (total, writes) = cost(&[(2, ONE)], OnePhase::Never);
-    assert_eq!((total, writes), (Traffic { messages: 4, writes: 3 }, vec![1, 2, 0, 0]));
+    assert_eq!((total, writes), (Traffic { messages: 4, writes: 2 }, vec![1, 1, 0, 0]));
 }
 
 #[test]
@@ -197,4 +210,57 @@ fn decisions_that_come_together_are_one_write() {
     assert_eq!(cluster.node(1).traffic.writes - before, 1, "twenty decisions, one write");
     assert_eq!(cluster.node(1).outcome(first), Some(TransactionOutcome::Committed));
     assert_eq!(cluster.nodes[&NodeId(2)].application.manager.effects.len(), 21);
+}
+
+/// The end of a committed branch waits for another write, and its acknowledgement with it. The branch itself does not.
+#[test]
+fn a_commit_is_acknowledged_with_the_next_write_and_holds_nothing_until_then() {
+    let mut solo = Solo::new(2, Settings::default());
+    let (transaction, wait) = (transaction_of(1, 1), Settings::default().lazy_delay);
+    for is_lost in [true, false] {
+        if is_lost {
+            solo.vote_yes(transaction);
+            solo.take_sent();
+        }
+        solo.decide(transaction, Decision::Commit);
+        assert_eq!(solo.answer(Answer::Done), [Request::Commit { transaction }], "it is applied at once");
+        assert_eq!((solo.writes.len(), solo.core.status().branches), (0, 0));
+        solo.decide(transaction, Decision::Commit);
+        assert!(solo.take_sent().is_empty() && solo.writes.is_empty(), "to ask again changes nothing");
+        if is_lost {
+            solo.restart();
+            solo.meet(&[1, 2, 3]);
+            assert_eq!(solo.answer(Answer::Done).len(), 1, "in doubt again");
+        }
+    }
+    solo.advance(wait);
+    let is_settled = |event: &Event| matches!(event, Event::Settled { .. });
+    assert!(!solo.events.iter().any(is_settled));
+    let is_acknowledgement = |(_, message): &(NodeId, Message)| matches!(message, Message::Acknowledge { .. });
+    assert!(!solo.take_sent().iter().any(is_acknowledgement), "not before it is durable");
+    assert_eq!(solo.writes.len(), 1);
+    solo.sync();
+    let acknowledged = (NodeId(1), Message::Acknowledge { transaction, how: Acknowledgement::Applied });
+    assert!(solo.take_sent().contains(&acknowledged));
+    assert!(solo.events.iter().any(is_settled));
+}
+
+#[test]
+fn a_coordinator_leaves_its_participants_time_for_their_write() {
+    let settings = Settings { one_phase: OnePhase::Never, ..Settings::default() };
+    let (wait, more) = (settings.lazy_delay, settings.retry_min * 2);
+    let mut solo = Solo::new(1, settings);
+    let command = CommandId(1);
+    solo.input(Input::Command(Command::Begin { command }));
+    let Some(Event::Begun { transaction, .. }) = solo.events.last().cloned() else { panic!("it is begun") };
+    let branches = [(NodeId(2), bytes::Bytes::new())].into();
+    solo.input(Input::Command(Command::Commit { command, transaction, branches }));
+    solo.hear(2, Message::Vote { transaction, vote: Vote::Yes });
+    solo.take_sent();
+    solo.sync();
+    let is_decide = |(_, message): &(NodeId, Message)| matches!(message, Message::Decide(_));
+    for (time, expected) in [(Duration::ZERO, 1), (wait, 0), (more, 1)] {
+        solo.advance(time);
+        assert_eq!(solo.take_sent().iter().filter(|sent| is_decide(sent)).count(), expected, "after {time:?} more");
+    }
 }

@@ -155,6 +155,8 @@ fn a_coordinator_that_lost_its_disk_presumes_nothing() {
     cluster.cut(1, 3);
     cluster.release_disk(1);
     assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
+    // The end of the other participant is durable.
+    cluster.run(Duration::from_secs(1));
     cluster.wipe(1);
     cluster.crash(2);
     cluster.heal();

@@ -197,6 +197,8 @@ fn only_what_is_in_doubt_is_forced() {
     solo.input(force());
     assert!(refused(&solo, TransactionRefusal::NotInDoubt), "it is forced already");
     solo.sync();
+    solo.decide(transaction, Decision::Commit);
+    assert_eq!(solo.core.status().ignored["forced"], 1, "a decision is compared once that is carried out");
     assert_eq!(solo.answer(Answer::Done), [Request::Abort { transaction }]);
     solo.sync();
     solo.input(forget());
@@ -244,12 +246,13 @@ fn the_coordinator_notes_what_its_participants_say_they_did() {
         let (mut cluster, transaction) = undecided(3);
         cluster.cut(3, 1);
         cluster.release_disk(1);
+        cluster.run(Duration::from_secs(1));
         cluster.hold_disk(1);
         cluster.inject(3, 1, Message::Acknowledge { transaction, how });
         let event = deviation.map(|deviation| mixed(transaction, Decision::Commit, deviation));
         assert!(event.as_ref().is_none_or(|event| !cluster.node(1).events.contains(event)), "not before it is durable");
         cluster.release_disk(1);
-        cluster.settle();
+        cluster.run(Duration::from_secs(1));
         assert!(event.as_ref().is_none_or(|event| cluster.node(1).events.contains(event)));
         assert!(cluster.node(1).events.contains(&Event::Finished { transaction }), "the commit waits for nobody");
         restart(&mut cluster, 1);

@@ -28,6 +28,7 @@ fn committed_and_refused(count: u64) -> Solo {
     }
     solo.take_sent();
     assert!(solo.answer(Answer::Done).iter().all(|request| matches!(request, Request::Commit { .. })));
+    solo.advance(Duration::from_millis(500));
     solo.fail_write(PersistFailure::NotWritten);
     assert!(solo.writes.is_empty(), "it waits before it writes again");
     solo.advance(Duration::from_millis(150));

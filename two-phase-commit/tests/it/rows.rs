@@ -182,7 +182,7 @@ fn row_06_with_nobody_to_ask_it_stays_in_doubt_and_says_so() {
 fn row_07_the_coordinator_crashes_before_the_end_record() {
     let mut cluster = Cluster::of_three(7);
     let transaction = cluster.transact(1, &BOTH);
-    cluster.settle();
+    cluster.run(Duration::from_millis(700));
     assert!(cluster.node(1).events.contains(&Event::Finished { transaction }), "all have acknowledged");
     cluster.crash(1);
     cluster.restart(1);
@@ -220,6 +220,7 @@ fn row_08_a_participant_that_forgot_lets_the_coordinator_forget() {
     let (mut cluster, transaction) = undecided(8);
     cluster.cut(3, 1);
     cluster.release_disk(1);
+    cluster.run(Duration::from_secs(1));
     assert!(!cluster.node(1).events.contains(&Event::Finished { transaction }));
     cluster.inject(3, 1, Message::Acknowledge { transaction, how: Acknowledgement::Forgotten });
     let events = &cluster.node(1).events;
@@ -505,6 +506,7 @@ fn row_18_who_only_reads_has_no_second_phase() {
     cluster.part(1, 3);
     cluster.release_disk(2);
     assert_eq!(cluster.node(1).outcome(transaction), Some(TransactionOutcome::Committed));
+    cluster.run(Duration::from_secs(1));
     assert!(cluster.node(1).events.contains(&Event::Finished { transaction }));
     cluster.quiesce();
 }

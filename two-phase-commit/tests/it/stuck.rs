@@ -253,6 +253,7 @@ fn a_branch_that_cannot_be_recovered_stops_no_other() {
     solo.answer(Answer::Failed);
     solo.decide(bad, Decision::Commit);
     assert_eq!(solo.answer(Answer::Done), [Request::Commit { transaction: bad }], "which ends it");
+    solo.advance(Duration::from_secs(1));
     solo.sync();
     let how = Acknowledgement::Applied;
     assert!(solo.take_sent().contains(&(NodeId(1), Message::Acknowledge { transaction: bad, how })));
@@ -308,6 +309,7 @@ fn a_commit_that_fails_for_ever_is_told_on_both_sides() {
     let (request, overdue, failures) = told.expect("it is told");
     assert_eq!((request, overdue), (RequestKind::Commit, failing));
     assert!(failures > 0);
+    cluster.run(Duration::from_secs(1));
     assert!(cluster.node(1).events.contains(&Event::Finished { transaction }));
 }
 

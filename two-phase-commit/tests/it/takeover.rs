@@ -345,7 +345,7 @@ fn a_coordinator_whose_log_is_lost_is_given_up_with_its_outcomes() {
         "not before it is durable"
     );
     solo.sync();
-    assert_eq!(solo.events.last(), Some(&Event::CoordinatorForgotten { command, coordinator }));
+    assert!(solo.events.contains(&Event::CoordinatorForgotten { command, coordinator }));
     assert_eq!(solo.core.status().tombstones, 0);
     for _ in 0..2 {
         assert_eq!(solo.core.status().forgotten_coordinators, [coordinator].into());

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{Input, Law, NodeId, Recovery, Signal, Violation};
 use quorate_two_phase_commit::message::Stamp;
-use quorate_two_phase_commit::testing::{CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit};
+use quorate_two_phase_commit::testing::{
+    CompleteCommit, DurableDecision, NoNumberTwice, OneOutcome, UnanimousCommit, committed,
+};
 use quorate_two_phase_commit::{
     Answer, Command, CommandId, Config, CoordinatorId, Decision, Epoch, Event, Message, Request, Settings,
     TransactionId, TransactionNumber, TransactionOutcome, TwoPhaseCommit, Vote,
@@ -156,6 +158,12 @@ impl Subject for Transaction {
         memory.unanimous.check(&cores)?;
         memory.complete.check(&cores)?;
         memory.numbers.check(&cores)?;
+        // The record of a commit waits for another write, and so does its event.
+        for (node, core) in &cores {
+            if committed(core).next().is_some() {
+                memory.settled.insert((*node, Decision::Commit));
+            }
+        }
         let told_committed = memory.ended == Some(true);
         let was_aborted = memory.settled.iter().any(|(_, decision)| *decision == Decision::Abort);
         let was_committed = memory.settled.iter().any(|(_, decision)| *decision == Decision::Commit);
