@@ -155,7 +155,7 @@ fn make_template(system: System) -> Option<PathBuf> {
     let said = || fs::read_to_string(directory.join("log")).unwrap_or_default();
     assert!(status.is_ok_and(|status| status.success()), "{system:?} makes no data directory:\n{}", said());
     let mut remover = Command::new("sh");
-    remover.arg("-c").arg("read line; rm -rf \"$0\"").arg(&directory).stdin(Stdio::piped());
+    remover.arg("-c").arg("trap : HUP INT TERM; read line; rm -rf \"$0\"").arg(&directory).stdin(Stdio::piped());
     // Its pipe is open as long as this process lives.
     std::mem::forget(remover.spawn().expect("a shell"));
     Some(directory)
@@ -164,7 +164,7 @@ fn make_template(system: System) -> Option<PathBuf> {
 /// Starts the server under a shell.
 fn run(system: System, directory: &Path, settings: &[String]) -> Child {
     let server = program(server_name(system)).expect("it was there for the template");
-    let script = "(sh -c 'echo $$ >process; exec \"$0\" \"$@\"' \"$@\" >log 2>&1 </dev/null; echo ended by itself >>log) & \
+    let script = "trap : HUP INT TERM; (sh -c 'echo $$ >process; exec \"$0\" \"$@\"' \"$@\" >log 2>&1 </dev/null; echo ended by itself >>log) & \
                   if read line; then wait; else kill -KILL $(cat process); wait; rm -rf \"$PWD\"; fi";
     let mut shell = as_user(system, Path::new("sh"));
     shell.arg("-c").arg(script).arg("sh").arg(server).current_dir(directory).stdin(Stdio::piped());
