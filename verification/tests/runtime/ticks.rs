@@ -84,7 +84,7 @@ fn a_span_is_as_long_as_it_is_when_the_leaders_clock_is_set() {
         assert!(matches!(cluster.execute(N1, &format!("due {due}")), Outcome::Applied(_)));
         cluster.wall_ahead_ms.insert(N1, step);
         cluster.run(2900);
-        assert_eq!(cluster.ledger(N1).ticks, [], "a step of {step} ms");
+        assert!(cluster.ledger(N1).ticks.is_empty(), "a step of {step} ms");
         cluster.run(200);
         assert_eq!(cluster.ledger(N1).ticks.len(), 1, "a step of {step} ms");
         assert!(is_told(&cluster, N1) && !is_told(&cluster, N2));
@@ -109,7 +109,7 @@ fn a_span_is_as_long_as_it_is_when_a_leader_follows_whose_clock_is_wrong() {
         cluster.crash(N1);
         cluster.run(3500);
         let successor = cluster.leader().expect("one of two");
-        assert_eq!(cluster.ledger(successor).ticks, [], "{wrong} ms wrong");
+        assert!(cluster.ledger(successor).ticks.is_empty(), "{wrong} ms wrong");
         cluster.run(700);
         assert_eq!(cluster.ledger(successor).ticks.len(), 1, "{wrong} ms wrong");
     }
@@ -138,7 +138,7 @@ fn one_node_that_starts_a_year_ahead_does_not_move_log_time() {
         let due = log_time(&mut cluster, N1) + 600_000;
         assert!(matches!(cluster.execute(N1, &format!("due {due}")), Outcome::Applied(_)));
         restart_all(&mut cluster);
-        assert_eq!(cluster.ledger(N1).ticks, [], "{ahead:?}");
+        assert!(cluster.ledger(N1).ticks.is_empty(), "{ahead:?}");
         let expected = cluster.now.wall_ms;
         assert!(log_time(&mut cluster, N1).abs_diff(expected) < 1000, "{ahead:?}");
     }
