@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use quorate_two_phase_commit::manager::core::InDoubt;
+use quorate_two_phase_commit::manager::core::{Hazard, InDoubt, ManagerStatus};
 use quorate_two_phase_commit::manager::{Manager, OutcomeError, ResourceId, TransactionName};
 use quorate_two_phase_commit::{Decision, TransactionNumber};
 
@@ -27,7 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Lists the transactions in doubt.
+    /// Lists the transactions in doubt, and those that a branch did not follow.
     List,
     /// Shows the outcome of a transaction, and who is waited for.
     Show {
@@ -41,12 +41,12 @@ enum Action {
         /// The decision that the resource has carried out.
         decision: Choice,
     },
-    /// No longer waits for the commit of these resources. It lasts once all that are waited for are named.
+    /// Without resources: a transaction that a branch did not follow was dealt with, and is kept no longer. With
+    /// resources: their commit is no longer waited for, which lasts once all that are waited for are named.
     Forget {
         /// Name of the transaction.
         transaction: TransactionName,
         /// Names of the resources.
-        #[arg(required = true)]
         resources: Vec<String>,
     },
 }
@@ -95,6 +95,13 @@ pub(crate) async fn run(arguments: Vec<String>, confirm: &mut dyn FnMut(&str) ->
             }
             ended(manager.resolve(transaction, decision).await, out)
         }
+        Action::Forget { transaction, resources } if resources.is_empty() => {
+            let risk = format!("That transaction {transaction} is not the same everywhere will be known no more.");
+            if !arguments.yes && !confirm(&risk) {
+                return refused(&manager, "nothing was changed", out).await;
+            }
+            ended(manager.forget(transaction).await, out)
+        }
         Action::Forget { transaction, resources } => {
             let risk = format!(
                 "The commit of transaction {transaction} will not be asked of {resources:?} again. If a branch is still\n\
@@ -137,7 +144,10 @@ async fn list(manager: &Manager, out: &mut String) -> u8 {
     for (number, doubt) in &status.in_doubt {
         describe(manager, *number, doubt, out);
     }
-    if status.in_doubt.is_empty() {
+    for number in status.hazards.keys() {
+        describe_hazards(manager, *number, &status, out);
+    }
+    if status.in_doubt.is_empty() && status.hazards.is_empty() {
         say(out, "nothing is in doubt");
         return DONE;
     }
@@ -151,9 +161,25 @@ async fn show(manager: &Manager, transaction: TransactionName, out: &mut String)
     };
     say(out, &format!("{transaction}: {knowledge:?}"));
     let Some(status) = manager.status().await else { return stopped(out) };
-    let Some(doubt) = status.in_doubt.get(&transaction.number) else { return DONE };
+    describe_hazards(manager, transaction.number, &status, out);
+    let Some(doubt) = status.in_doubt.get(&transaction.number) else {
+        return if status.hazards.contains_key(&transaction.number) { IN_DOUBT } else { DONE };
+    };
     describe(manager, transaction.number, doubt, out);
     IN_DOUBT
+}
+
+fn describe_hazards(manager: &Manager, number: TransactionNumber, status: &ManagerStatus, out: &mut String) {
+    let transaction = TransactionName { manager: manager.id(), number };
+    for (resource, hazard) in status.hazards.get(&number).into_iter().flatten() {
+        let resource = status.names.get(resource).cloned().unwrap_or_else(|| resource.to_string());
+        let what = match hazard {
+            Hazard::RolledBack => "committed, and rolled back by somebody else in",
+            Hazard::Lost => "committed, and lost in",
+            Hazard::Committed => "aborted, and committed by somebody else in",
+        };
+        say(out, &format!("{transaction}: {what} {resource}"));
+    }
 }
 
 fn describe(manager: &Manager, number: TransactionNumber, doubt: &InDoubt, out: &mut String) {

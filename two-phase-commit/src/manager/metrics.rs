@@ -22,7 +22,7 @@ metrics! {
     OPEN = Gauge "quorate_transactions_open", "Transactions that are not decided.";
     IN_DOUBT = Gauge "quorate_transactions_in_doubt", "Transactions that are decided, or left to a resource, and not the same everywhere yet.";
     OLDEST_SECONDS = Gauge "quorate_transactions_oldest_in_doubt_seconds", "Age of the oldest of them in seconds.";
-    HAZARDS = Gauge "quorate_transactions_hazards", "Branches that did not follow the decision and were not released.";
+    HAZARDS = Gauge "quorate_transactions_hazards", "Branches that did not follow the decision and were not dealt with.";
     STUCK = Gauge "quorate_transactions_stuck_requests", "Work that a resource fails to do, or has not done for long.";
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!            Prepare               yes              Decide(commit)               done
 //!  AtWork ───────────► Preparing ───────► Prepared ────────────────► Committing ──────► gone
-//!    │                    │ no, read-only: Done                         │ lost, rolled back: Hazard
+//!    │                    │ no, read-only: Done                         (also if it is lost: the coordinator keeps that)
 //!    │                    └──────────────────┴───── aborted ───► RollingBack ──────────► gone
 //!    └─ CommitOnePhase ──► OnePhase ──► gone
 //! ```
@@ -51,8 +51,6 @@ pub(super) enum Stage {
     RollingBack,
     /// The resource decides.
     OnePhase,
-    /// The branch did not follow the decision.
-    Hazard(Hazard),
 }
 
 /// Work that a resource is asked for until it is done.
@@ -203,8 +201,9 @@ impl Branches {
             }
             Progress::Voted(Vote::Yes) => branch.stage = Stage::Prepared,
             Progress::Voted(_) => branch.stage = Stage::Done,
-            Progress::Hazard(hazard) => branch.stage = Stage::Hazard(hazard),
-            Progress::Committed | Progress::Decided(_) | Progress::RolledBack => self.end(outside, key),
+            Progress::Committed | Progress::Decided(_) | Progress::RolledBack | Progress::Hazard(_) => {
+                self.end(outside, key);
+            }
         }
         progress
     }
@@ -223,7 +222,7 @@ impl Branches {
         is_unanswered && branch.stage == Stage::Committing
     }
 
-    /// The transactions with a branch in this resource that has not ended, or did not follow its decision.
+    /// The transactions with a branch in this resource that has not ended.
     pub(super) fn unfinished(&self, resource: ResourceId) -> BTreeSet<TransactionNumber> {
         let is_kept = |(key, branch): &(&Key, &Branch)| key.resource == resource && branch.stage != Stage::Done;
         self.all.iter().filter(is_kept).map(|(key, _)| key.number).collect()
@@ -268,7 +267,7 @@ pub(super) fn request_of(stage: Stage, branch: BranchId) -> Option<ManagerReques
         Stage::Committing => Some(ManagerRequest::Commit(branch)),
         Stage::RollingBack => Some(ManagerRequest::RollBack(branch)),
         Stage::OnePhase => Some(ManagerRequest::CommitOnePhase(branch)),
-        Stage::AtWork | Stage::Prepared | Stage::Done | Stage::Hazard(_) => None,
+        Stage::AtWork | Stage::Prepared | Stage::Done => None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::manager::{BranchId, CommitEnd, ResourceId, RollBackEnd};
-use crate::{CommandId, Decision, Epoch, Knowledge, TransactionNumber, TransactionRefusal, Unready, Vote};
+use crate::message::Acknowledgement;
+use crate::{CommandId, Decision, Deviation, Epoch, Knowledge, TransactionNumber, TransactionRefusal, Unready, Vote};
 
 /// Command of the shell to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,9 +42,16 @@ pub enum ManagerCommand {
         /// The transaction.
         transaction: TransactionNumber,
     },
-    /// An operator has dealt with the branch of a committed transaction that did not follow the decision
-    /// ([`ManagerEvent::Hazard`]), or that its resource will never commit: the manager no longer waits for it. The
-    /// answer is [`ManagerEvent::Done`] or [`ManagerEvent::Refused`].
+    /// An operator has dealt with a transaction that a branch did not follow ([`ManagerEvent::Hazard`]): the manager
+    /// keeps it no longer. The answer is [`ManagerEvent::Done`] or [`ManagerEvent::Refused`].
+    Forget {
+        /// Number of the command.
+        command: CommandId,
+        /// The transaction.
+        transaction: TransactionNumber,
+    },
+    /// A resource will never commit its branch of a committed transaction, as an operator says: the manager no longer
+    /// waits for it. The answer is [`ManagerEvent::Done`] or [`ManagerEvent::Refused`].
     Release {
         /// Number of the command.
         command: CommandId,
@@ -129,7 +137,8 @@ pub enum ManagerEvent {
         /// Number of branches of earlier starts that it listed.
         branches: usize,
     },
-    /// A branch did not follow the decision. The manager keeps it until it is released by an operator.
+    /// A branch did not follow the decision. This is durable, and the manager keeps it until an operator says that it
+    /// was dealt with ([`ManagerCommand::Forget`]). Told once.
     Hazard {
         /// The branch.
         branch: BranchId,
@@ -160,6 +169,26 @@ pub enum Hazard {
     Lost,
     /// The transaction is aborted, and somebody else committed this branch.
     Committed,
+}
+
+impl Hazard {
+    /// What the coordinator is told of it.
+    pub(super) fn acknowledgement(self) -> Acknowledgement {
+        match self {
+            Self::RolledBack => Acknowledgement::HeuristicallyAborted,
+            Self::Lost => Acknowledgement::Lost,
+            Self::Committed => Acknowledgement::HeuristicallyCommitted,
+        }
+    }
+
+    /// What the coordinator keeps of it.
+    pub(super) fn of(deviation: Deviation) -> Self {
+        match deviation {
+            Deviation::Aborted => Self::RolledBack,
+            Deviation::Lost => Self::Lost,
+            Deviation::Committed => Self::Committed,
+        }
+    }
 }
 
 /// Outcome of a transaction.

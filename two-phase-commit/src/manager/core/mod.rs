@@ -168,6 +168,10 @@ impl ManagerCore {
                 let (command, transaction) = (self.transactions.query(command), self.id_of(transaction));
                 self.give(Command::Query { command, transaction });
             }
+            ManagerCommand::Forget { command, transaction } => {
+                let (command, transaction) = (self.transactions.query(command), self.id_of(transaction));
+                self.give(Command::ForgetMixed { command, transaction });
+            }
             ManagerCommand::Release { command, transaction, resource } => {
                 self.on_release(command, Key { number: transaction, resource });
             }
@@ -180,6 +184,7 @@ impl ManagerCore {
     fn refuse_halted(&mut self, command: ManagerCommand) {
         let (ManagerCommand::Begin { command, .. }
         | ManagerCommand::Query { command, .. }
+        | ManagerCommand::Forget { command, .. }
         | ManagerCommand::Release { command, .. }
         | ManagerCommand::Resolve { command, .. }) = command
         else {
@@ -227,24 +232,18 @@ impl ManagerCore {
         self.give(Command::Abort { command, transaction });
     }
 
-    /// The operator has dealt with a branch that did not follow the decision, or never will.
+    /// A resource will never commit its branch, as the operator says.
     fn on_release(&mut self, command: CommandId, key: Key) {
-        let hazard = match self.branches.stage(key) {
-            Some(Stage::Hazard(hazard)) => Some(hazard),
-            _ => None,
-        };
         let is_waited_for = match self.decided(key.number) {
             Some(Decided::Committed { unacknowledged, .. }) => unacknowledged.contains(&NodeId(key.resource.0)),
             _ => false,
         };
-        if hazard.is_none() && !is_waited_for {
+        if !is_waited_for {
             return self.refuse(command, TransactionRefusal::NotBegun);
         }
         self.branches.end(&mut self.outside, key);
-        if is_waited_for {
-            self.acknowledge(key, Acknowledgement::Forgotten);
-            self.transactions.on_first_answer(&mut self.outside, key.number, key.resource, true);
-        }
+        self.acknowledge(key, Acknowledgement::Forgotten);
+        self.transactions.on_first_answer(&mut self.outside, key.number, key.resource, true);
         self.unsaid.push((command, key.number));
     }
 
@@ -343,12 +342,9 @@ impl ManagerCore {
             Progress::Voted(vote) => self.outside.tell(key.resource, Message::Vote { transaction, vote }),
             Progress::Committed => self.acknowledge(key, Acknowledgement::Applied),
             Progress::Decided(decision) => self.outside.tell(key.resource, Message::Outcome { transaction, decision }),
-            Progress::Hazard(hazard) => {
-                let branch = self.outside.branch_id(key);
-                self.outside.event(ManagerEvent::Hazard { branch, hazard });
-            }
+            Progress::Hazard(hazard) => self.acknowledge(key, hazard.acknowledgement()),
         }
-        if matches!(progress, Progress::Committed | Progress::Decided(_) | Progress::RolledBack) {
+        if !matches!(progress, Progress::Again | Progress::Voted(_)) {
             self.scans.on_ended(&mut self.outside, key);
         }
         if is_commit {
@@ -455,7 +451,7 @@ impl ManagerCore {
         }
     }
 
-    /// The decision is durable. A branch that is being committed, or did not follow the decision, is not asked anew.
+    /// The decision is durable. A branch that is being committed is not asked anew.
     fn on_decided_commit(&mut self, key: Key) {
         match self.branches.stage(key) {
             None | Some(Stage::Prepared) => self.enter_if_served(key, Stage::Committing),
@@ -465,7 +461,7 @@ impl ManagerCore {
 
     fn roll_back(&mut self, key: Key) {
         match self.branches.stage(key) {
-            Some(Stage::Done | Stage::Hazard(_)) => {}
+            Some(Stage::Done) => {}
             _ => self.enter_if_served(key, Stage::RollingBack),
         }
     }
@@ -497,6 +493,16 @@ impl ManagerCore {
                 let resources = participants.into_iter().map(|node| ResourceId(node.0)).collect();
                 let transaction = transaction.number;
                 self.outside.event(ManagerEvent::Uncommitted { transaction, resources, age });
+            }
+            Event::Mixed { transaction, participant, deviation, .. } => {
+                let key = Key { number: transaction.number, resource: ResourceId(participant.0) };
+                let branch = self.outside.branch_id(key);
+                self.outside.event(ManagerEvent::Hazard { branch, hazard: Hazard::of(deviation) });
+            }
+            Event::MixedForgotten { command, .. } => {
+                if let Some(command) = self.transactions.answer_query(command) {
+                    self.outside.event(ManagerEvent::Done { command });
+                }
             }
             // The others are of participants, or repeat what was done here.
             _ => {}

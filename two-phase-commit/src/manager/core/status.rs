@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_protocol::HaltReason;
 
-use super::branches::{Stage, age};
+use super::branches::age;
 use super::event::Hazard;
 use super::{ManagerCore, ManagerRequest};
 use crate::manager::{ManagerId, ResourceId};
@@ -25,8 +25,10 @@ pub struct ManagerStatus {
     /// Transactions that are not the same everywhere yet: committed ones that a resource has not committed, and those
     /// whose decision was left to a resource that has not told it.
     pub in_doubt: BTreeMap<TransactionNumber, InDoubt>,
-    /// Branches that did not follow the decision, until they are released.
+    /// Branches that did not follow the decision, until an operator says that they were dealt with.
     pub hazards: BTreeMap<TransactionNumber, BTreeMap<ResourceId, Hazard>>,
+    /// The names of all resources that the log knows, also of those that the program does not describe any more.
+    pub names: BTreeMap<ResourceId, String>,
     /// Work that failed at least once, or has not been done for `report_after`.
     pub stuck: Vec<Stuck>,
     /// The resources.
@@ -77,18 +79,18 @@ impl ManagerStatus {
             let has_listed = core.scans.resources().get(id).is_some_and(|resource| resource.has_listed);
             (*id, ResourceStatus { name: name.clone(), has_listed })
         });
-        let mut hazards: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (key, branch) in core.branches.all() {
-            if let Stage::Hazard(hazard) = branch.stage {
-                hazards.entry(key.number).or_default().insert(key.resource, hazard);
-            }
-        }
+        let names = core.names.known().filter_map(|id| Some((id, core.names.of(id)?.to_owned())));
+        let hazards = core.coordinator.coordinator.mixed().iter().map(|(number, deviations)| {
+            let by = deviations.by.iter().map(|(node, deviation)| (ResourceId(node.0), Hazard::of(*deviation)));
+            (*number, by.collect())
+        });
         Self {
             manager: config.id(),
             epoch: core.epoch(),
             open: core.transactions.open().len(),
             in_doubt: in_doubt(core),
-            hazards,
+            hazards: hazards.collect(),
+            names: names.collect(),
             stuck: stuck(core),
             resources: resources.collect(),
             superseded_by: core.superseded_by,

@@ -95,9 +95,18 @@ impl Manager {
         self.inner().node.halted(GROUP).await.ok()
     }
 
-    /// An operator has dealt with the branch of a committed transaction in this resource, which did not follow the
-    /// decision (`hazards` of [`Manager::status`]) or will never be able to. The manager no longer waits for it in this
-    /// start, and never again once every other resource of the transaction has committed or is released. A branch that
+    /// An operator has dealt with a transaction that a branch did not follow (`hazards` of [`Manager::status`]). The
+    /// manager keeps it no longer, and its outcome is told as it was decided.
+    ///
+    /// # Errors
+    /// When there is nothing of the kind, or the manager has stopped.
+    pub async fn forget(&self, transaction: TransactionName) -> Result<(), OutcomeError> {
+        let number = transaction.number;
+        self.operate(transaction, |command| ManagerCommand::Forget { command, transaction: number }).await
+    }
+
+    /// A resource will never commit its branch of a committed transaction (`in_doubt` of [`Manager::status`]), as an
+    /// operator says, for example because it is gone. The manager no longer waits for it in this start, and never again once every other resource of the transaction has committed or is released. A branch that
     /// is still prepared there is rolled back if the resource lists it after the transaction was forgotten: look
     /// first.
     ///

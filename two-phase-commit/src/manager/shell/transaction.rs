@@ -34,7 +34,7 @@ pub enum Outcome {
     /// Every resource has committed, or will when it can be reached.
     Committed,
     /// The transaction is committed, and these resources did not follow: they lost their branch, or somebody else
-    /// rolled it back. An operator must repair them: see [`Manager::release`].
+    /// rolled it back. An operator must repair them: see [`Manager::forget`].
     Mixed {
         /// The names of the resources.
         without: BTreeSet<String>,

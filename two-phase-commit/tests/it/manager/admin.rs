@@ -6,7 +6,7 @@ mod run;
 use std::path::Path;
 
 use quorate_two_phase_commit::Knowledge;
-use quorate_two_phase_commit::manager::{Manager, TransactionName};
+use quorate_two_phase_commit::manager::{Manager, Outcome, TransactionName};
 
 use super::shipped::{Setting, begun};
 
@@ -94,4 +94,25 @@ async fn wrong_use_and_a_log_that_is_in_use_are_told_apart() {
     assert_eq!(admin(directory, &["--help"]).await.0, 0);
     manager.close().await;
     assert_eq!(admin(directory, &["list"]).await.0, 0);
+}
+
+#[tokio::test]
+async fn what_a_resource_has_lost_is_listed_until_it_is_forgotten() {
+    let setting = Setting::new();
+    let manager = setting.open().await;
+    setting.set(|state| &state.loses, true);
+    let transaction = begun(&setting, &manager).await;
+    let text = transaction.name().to_string();
+    assert!(matches!(transaction.commit().await, Outcome::Mixed { .. }));
+    manager.close().await;
+    let directory = setting.directory.path();
+    for words in [&["list"][..], &["show", &text]] {
+        let (code, out) = admin(directory, words).await;
+        assert!(code == 1 && out.contains(&format!("{text}: committed, and lost in gate")), "{code} {out}");
+    }
+    let (code, out) = admin_with(directory, &["forget", &text], false).await;
+    assert_eq!((code, out.as_str()), (4, "nothing was changed\n"));
+    assert_eq!(admin(directory, &["forget", &text]).await.0, 0);
+    assert_eq!(admin(directory, &["list"]).await.0, 0);
+    assert_eq!(admin(directory, &["forget", &text]).await.0, 4, "there is nothing more to forget");
 }

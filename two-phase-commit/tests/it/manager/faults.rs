@@ -86,7 +86,7 @@ fn dead() -> super::bench::Site {
 #[test]
 fn a_branch_that_was_lost_is_never_counted_as_committed() {
     let (mut bench, transaction) = run(Fault::LosesPrepared);
-    bench.settle();
+    bench.pass(MINUTE);
     assert_eq!(bench.told[&transaction], Ended::Committed { without: [id(1)].into() });
     let is_said = |event: &&ManagerEvent| matches!(event, ManagerEvent::Hazard { branch, hazard: Hazard::Lost } if branch.number == transaction);
     assert_eq!(bench.events.iter().filter(is_said).count(), 1);
@@ -95,8 +95,8 @@ fn a_branch_that_was_lost_is_never_counted_as_committed() {
         bench.restart();
         bench.pass(MINUTE);
         let status = bench.core.status();
-        assert_eq!(status.hazards[&transaction][&id(1)], Hazard::Lost);
-        assert!(status.in_doubt.contains_key(&transaction), "it is kept");
+        assert_eq!(status.hazards[&transaction][&id(1)], Hazard::Lost, "it is kept");
+        assert!(status.in_doubt.is_empty(), "and takes no room of others");
     }
 }
 
@@ -107,6 +107,9 @@ fn an_aborted_branch_that_somebody_committed_is_said() {
     bench.pass(MINUTE);
     assert!(matches!(bench.told[&transaction], Ended::Aborted(AbortReason::Refused(_))));
     assert_eq!(bench.core.status().hazards[&transaction][&id(1)], Hazard::Committed);
+    bench.restart();
+    bench.pass(MINUTE);
+    assert_eq!(bench.core.status().hazards[&transaction][&id(1)], Hazard::Committed, "kept over a restart");
 }
 
 #[test]

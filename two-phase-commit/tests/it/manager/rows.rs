@@ -448,12 +448,16 @@ fn row_19_a_branch_that_was_resolved_by_hand_is_said_and_kept() {
     commit(&mut bench, other);
     bench.pass(MINUTE);
     assert_eq!(bench.told[&other], committed());
-    assert_eq!(bench.core.status().in_doubt.len(), 1);
-    bench.command(ManagerCommand::Release { command: CommandId(77), transaction, resource: id(1) });
+    assert!(bench.core.status().in_doubt.is_empty(), "nothing waits for it");
+    assert_eq!(bench.knowledge(transaction), Knowledge::Mixed(Decision::Commit));
+    bench.command(ManagerCommand::Forget { command: CommandId(77), transaction });
     bench.pass(MINUTE);
     assert!(bench.events.contains(&ManagerEvent::Done { command: CommandId(77) }));
     assert_clean(&bench);
     bench.restart();
     bench.pass(MINUTE);
     assert!(bench.core.status().hazards.is_empty());
+    bench.command(ManagerCommand::Forget { command: CommandId(78), transaction });
+    let is_refused = |event: &ManagerEvent| matches!(event, ManagerEvent::Refused { command: CommandId(78), .. });
+    assert!(bench.events.iter().any(is_refused), "there is nothing more to forget");
 }

@@ -319,7 +319,7 @@ async fn the_only_resource_decides_and_the_handle_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_lost_branch_is_mixed_until_it_is_released() {
+async fn a_lost_branch_is_mixed_until_it_is_forgotten() {
     let setting = Setting::new();
     let manager = setting.open().await;
     setting.set(|state| &state.loses, true);
@@ -330,15 +330,11 @@ async fn a_lost_branch_is_mixed_until_it_is_released() {
     manager.close().await;
     setting.set(|state| &state.loses, false);
     let manager = setting.open().await;
-    let resource = setting.gate.id();
-    while manager.status().await.expect("it runs").hazards.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    manager.release(name, resource).await.expect("it is kept until now");
-    while !manager.status().await.expect("it runs").in_doubt.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!(matches!(manager.release(name, resource).await, Err(OutcomeError::Refused(_))));
+    assert_eq!(manager.outcome(name).await, Ok(Knowledge::Mixed(Decision::Commit)));
+    assert_eq!(manager.status().await.expect("it runs").hazards.len(), 1);
+    manager.forget(name).await.expect("it is kept until now");
+    assert_eq!(manager.outcome(name).await, Ok(Knowledge::Committed));
+    assert!(matches!(manager.forget(name).await, Err(OutcomeError::Refused(_))));
 }
 
 #[tokio::test]
