@@ -17,7 +17,8 @@ pub(crate) use store::Store;
 /// A resource in memory. Clones are handles of the same resource. It outlives a manager, but not its process.
 ///
 /// A session locks each name that it reads or writes until its branch has ended. A name that another branch holds is
-/// refused at once, so that no two branches wait for each other.
+/// refused at once, so that no two branches wait for each other. What a manager left at work ends when its next start
+/// opens a branch.
 pub struct Memory<V> {
     store: Arc<Mutex<Store<V>>>,
 }

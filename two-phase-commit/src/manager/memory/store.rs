@@ -62,7 +62,16 @@ impl<V: Clone> Store<V> {
         &self.committed
     }
 
+    /// Opens a branch. What an earlier start of the manager left at work is over: nothing asks for it any more.
     pub(crate) fn begin(&mut self, branch: BranchId) {
+        let is_left = |other: &BranchId| {
+            (other.manager, other.resource) == (branch.manager, branch.resource) && other.epoch() < branch.epoch()
+        };
+        let left: Vec<BranchId> = self.open.keys().copied().filter(is_left).collect();
+        for other in left {
+            self.open.remove(&other);
+            self.release(other);
+        }
         self.open.insert(branch, Open { writes: Writes::new(), is_lent: true });
     }
 

@@ -172,12 +172,27 @@ impl Transaction {
         let enlisted = self.post_enlist(resource.id());
         let begun = receiver.await;
         // Work in a branch that the core does not know would not be committed with the others.
-        enlisted.await.map_err(|_| EnlistError::Stopped)?;
+        if enlisted.await.is_err() {
+            if let Ok(Ok(session)) = begun {
+                resource.get().suspend(branch, session);
+            }
+            self.roll_back_without_core(resource, branch);
+            return Err(EnlistError::Stopped);
+        }
         match begun {
             Ok(begun) => Ok(begun?),
             // Another call for the branch ended this one: the transaction has ended.
             Err(_) => Err(EnlistError::Ended),
         }
+    }
+
+    /// The manager has stopped, and asks the resource for nothing any more.
+    fn roll_back_without_core<R: ResourceManager>(&self, resource: &Resource<R>, branch: BranchId) {
+        let shared = resource.shared();
+        self.manager.inner().calls.make(Subject::Branch(branch), async move {
+            // What fails here ends with the session.
+            let _ = shared.roll_back(branch).await;
+        });
     }
 
     fn post_enlist(&self, resource: ResourceId) -> CallAnswer<()> {

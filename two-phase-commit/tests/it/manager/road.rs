@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use quorate_protocol::ClusterId;
 use quorate_two_phase_commit::manager::memory::Memory;
 use quorate_two_phase_commit::manager::{
-    AbortReason, EnlistError, Manager, Outcome, Resource, ResourceManager, Sessions, Transaction,
+    AbortReason, BranchId, EnlistError, Manager, ManagerId, Outcome, Resource, ResourceId, ResourceManager, Sessions,
+    Transaction,
 };
-use quorate_two_phase_commit::{Knowledge, Vote};
+use quorate_two_phase_commit::{Epoch, Knowledge, TransactionNumber, Vote};
 use tempfile::TempDir;
 
 type Bank = Resource<Memory<i64>>;
@@ -132,4 +134,23 @@ async fn branches_of_a_manager_that_was_killed_are_ended_by_its_next_start() {
     assert_eq!(setting.balances(), (100, 100));
     drop(transaction);
     drop(manager);
+}
+
+#[tokio::test]
+async fn what_an_earlier_start_left_at_work_holds_nothing_up() {
+    let memory: Memory<i64> = Memory::new();
+    let manager = ManagerId { cluster: ClusterId(1), log: 1 };
+    let branch = |epoch, sequence| {
+        let number = TransactionNumber { epoch: Epoch(epoch), sequence };
+        BranchId { manager, number, resource: ResourceId(1) }
+    };
+    let left = memory.begin(branch(1, 1)).await.expect("a session");
+    left.put("ada", 1).expect("free");
+    let beside = memory.begin(branch(1, 2)).await.expect("a session");
+    assert!(beside.put("ada", 2).is_err(), "one of the same start is live");
+    let next = memory.begin(branch(2, 1)).await.expect("a session");
+    next.put("ada", 3).expect("nobody asks for the other any more");
+    memory.suspend(branch(2, 1), next);
+    assert_eq!(memory.prepare(branch(1, 1)).await.expect("it answers"), Vote::No);
+    assert_eq!(memory.prepare(branch(2, 1)).await.expect("it answers"), Vote::Yes);
 }

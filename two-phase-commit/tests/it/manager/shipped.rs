@@ -31,7 +31,7 @@ pub(super) struct State {
     holds_begin: AtomicBool,
     pub(super) holds_commit: AtomicBool,
     panics_in_prepare: AtomicBool,
-    loses: AtomicBool,
+    pub(super) loses: AtomicBool,
     /// Calls for branches that are under way, and the most at a time.
     under_way: AtomicUsize,
     most: AtomicUsize,
@@ -399,8 +399,10 @@ async fn many_transactions_at_once_conserve_the_total() {
             .map(|task| {
                 let (setting, manager) = (setting.clone(), manager.clone());
                 tokio::spawn(async move {
-                    let mut committed = 0;
+                    let (mut committed, mut tries) = (0, 0);
                     while committed < 20 {
+                        tries += 1;
+                        assert!(tries < 1_000_000, "nothing holds the account for ever");
                         let Ok(transaction) = manager.begin().await else { return };
                         match pay(&setting, &transaction, task).await {
                             Ok(()) if matches!(transaction.commit().await, Outcome::Committed) => committed += 1,
