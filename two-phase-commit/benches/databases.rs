@@ -1,6 +1,6 @@
 //! Compares the transaction manager over PostgreSQL and MariaDB with the same statements by hand: the row that tells
-//! later whether the branch was committed, the update, PREPARE at both servers at once, the decision forced to a file by
-//! one fdatasync, COMMIT at both at once. Both are measured in turn in one run, on throwaway servers.
+//! later whether the branch was committed, the update, PREPARE at both servers at once, the decision forced to a file
+//! by one fdatasync, COMMIT at both at once. Both are measured in turn in one run, on throwaway servers.
 //!
 //! `cargo bench -p quorate-two-phase-commit --features manager,mysql,postgres --bench databases -- [seconds a turn]`.
 //! Absolute figures mean little; the ratios matter.
@@ -169,7 +169,8 @@ async fn commit_by_hand(
     let prepare = format!("PREPARE TRANSACTION '{gid}'");
     let xa_prepare = format!("XA PREPARE '{gid}'");
     let prepared = tokio::join!(postgres.batch_execute(&prepare), mariadb.query_drop(&xa_prepare));
-    (prepared.0?, prepared.1?);
+    prepared.0?;
+    prepared.1?;
     if let Some(file) = decisions.cloned() {
         let decision = format!("{gid}\n");
         tokio::task::spawn_blocking(move || (&*file).write_all(decision.as_bytes()).and_then(|()| file.sync_data()))
@@ -177,7 +178,8 @@ async fn commit_by_hand(
     }
     let (commit, xa_commit) = (format!("COMMIT PREPARED '{gid}'"), format!("XA COMMIT '{gid}'"));
     let committed = tokio::join!(postgres.batch_execute(&commit), mariadb.query_drop(&xa_commit));
-    (committed.0?, committed.1?);
+    committed.0?;
+    committed.1?;
     Ok(())
 }
 

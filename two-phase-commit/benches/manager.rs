@@ -25,7 +25,7 @@ use quorate_two_phase_commit::{Decision, TransactionNumber, Vote};
 use quorate_wal::disk::RealDisk;
 use quorate_wal::{LogSettings, LogThread, StreamId, ThreadSettings, Wal};
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -106,11 +106,7 @@ async fn commits(folder: &Path, writers: u64, time: Duration, syncs: &Syncs) -> 
     Ok((committed, synced as f64))
 }
 
-async fn commit_until(
-    manager: &Manager,
-    resources: &[Resource<Nothing>; 2],
-    end: Instant,
-) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+async fn commit_until(manager: &Manager, resources: &[Resource<Nothing>; 2], end: Instant) -> Result<u64, Failure> {
     let mut committed = 0;
     while Instant::now() < end {
         let transaction = manager.begin().await?;

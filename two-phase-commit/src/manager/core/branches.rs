@@ -3,7 +3,7 @@
 //! ```text
 //!            Prepare               yes              Decide(commit)               done
 //!  AtWork ───────────► Preparing ───────► Prepared ────────────────► Committing ──────► gone
-//!    │                    │ no, read-only: Done                         (also if it is lost: the coordinator keeps that)
+//!    │                    │ no, read-only: Done                    (also if it is lost)
 //!    │                    └──────────────────┴───── aborted ───► RollingBack ──────────► gone
 //!    └─ CommitOnePhase ──► OnePhase ──► gone
 //! ```

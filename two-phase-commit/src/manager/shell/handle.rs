@@ -106,9 +106,9 @@ impl Manager {
     }
 
     /// A resource will never commit its branch of a committed transaction (`in_doubt` of [`Manager::status`]), as an
-    /// operator says, for example because it is gone. The manager no longer waits for it in this start, and never again once every other resource of the transaction has committed or is released. A branch that
-    /// is still prepared there is rolled back if the resource lists it after the transaction was forgotten: look
-    /// first.
+    /// operator says, for example because it is gone. The manager no longer waits for it in this start, and never again
+    /// once every other resource of the transaction has committed or is released. A branch that is still prepared there
+    /// is rolled back if the resource lists it after the transaction was forgotten: look first.
     ///
     /// # Errors
     /// When the manager does not wait for such a branch, or has stopped.
