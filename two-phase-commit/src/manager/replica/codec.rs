@@ -1,7 +1,11 @@
 //! The commands of a state machine with branches, their responses, and its part of a snapshot, byte by byte.
 //!
-//! Every command and response begins with a version (1), and all numbers are little-endian. A branch is its manager
-//! (cluster 16, log 8), its number (epoch 8, sequence 8) and its resource (8).
+//! Every command begins with "QBr", every command and response with a version (1), and all numbers are little-endian. A
+//! branch is its manager (cluster 16, log 8), its number (epoch 8, sequence 8) and its resource (8).
+//!
+//! Bytes without the three letters were never a command of any version, such as work that was proposed by itself: they
+//! are refused, on every replica alike. A command of a newer version is not refused, because another replica may know
+//! it.
 //!
 //! ```text
 //! prepare:          version | 1 | branch | 1, work (the rest), or 0 if the work is lost
@@ -17,6 +21,7 @@
 //!                   version | 4 | 0 rolled back, 1 committed
 //!                   version | 5
 //!                   version | 6 | 0, response (the rest); 1, branch that holds a key
+//!                   version | 7, to bytes that are no command
 //!
 //! snapshot:         length (8) of: version | prepared: count (8), each branch, length (4), work
 //!                   | ended: count (8), each branch, 0 aborted or 1 committed
@@ -68,10 +73,17 @@ pub(super) enum Response {
     RolledBack(RollBackEnd),
     Forgotten,
     Outside(OutsideEnd),
+    NoCommand,
 }
 
-/// A command of another version, or none at all.
-struct UnknownCommand;
+/// Reason why bytes are not a command that this program can carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnknownCommand {
+    /// They are no command of any version.
+    Never,
+    /// They are a command of a newer version, or a damaged one.
+    Newer,
+}
 
 /// A response of another version, or none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +100,8 @@ impl OutsideEnd {
     /// Decodes the response to [`work_outside`].
     ///
     /// # Errors
-    /// When the bytes are something else.
+    /// When the bytes are something else, for example the response to work that was proposed as it is. Such work is
+    /// refused.
     pub fn decode(response: Bytes) -> Result<Self, UnknownResponse> {
         match Response::decode(response)? {
             Response::Outside(end) => Ok(end),
@@ -100,6 +113,7 @@ impl OutsideEnd {
 impl Command {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
+        out.put_slice(LETTERS);
         out.put_u8(VERSION);
         match self {
             Self::Prepare { branch, work } => put_work(&mut out, 1, *branch, work.as_ref()),
@@ -121,8 +135,16 @@ impl Command {
         out.freeze()
     }
 
-    /// Decodes a command from all of `bytes`; `None` if it is of another version.
-    pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
+    /// Decodes a command from all of `bytes`.
+    pub(super) fn decode(mut bytes: Bytes) -> Result<Self, UnknownCommand> {
+        if !bytes.starts_with(LETTERS) {
+            return Err(UnknownCommand::Never);
+        }
+        bytes.advance(LETTERS.len());
+        Self::read(bytes).ok_or(UnknownCommand::Newer)
+    }
+
+    fn read(mut bytes: Bytes) -> Option<Self> {
         let rest = &mut bytes;
         if take(rest.try_get_u8())? != VERSION {
             return None;
@@ -171,6 +193,7 @@ impl Response {
             Self::Decided(decision) => out.put_slice(&[3, decision_code(*decision)]),
             Self::RolledBack(end) => out.put_slice(&[4, u8::from(*end == RollBackEnd::Committed)]),
             Self::Forgotten => out.put_u8(5),
+            Self::NoCommand => out.put_u8(7),
             Self::Outside(OutsideEnd::Done(response)) => {
                 out.put_slice(&[6, 0]);
                 out.put_slice(response);
@@ -193,8 +216,9 @@ impl Response {
         if version != VERSION {
             return None;
         }
-        if kind == 5 {
-            return bytes.is_empty().then_some(Self::Forgotten);
+        if let 5 | 7 = kind {
+            let response = if kind == 5 { Self::Forgotten } else { Self::NoCommand };
+            return bytes.is_empty().then_some(response);
         }
         let response = match (kind, take(rest.try_get_u8())?) {
             (1, 0) => Self::Voted(Vote::No),
@@ -299,7 +323,7 @@ fn take_work(rest: &mut Bytes) -> Result<Option<Bytes>, UnknownCommand> {
     match rest.try_get_u8() {
         Ok(0) => Ok(None),
         Ok(1) => Ok(Some(rest.split_to(rest.len()))),
-        _ => Err(UnknownCommand),
+        _ => Err(UnknownCommand::Newer),
     }
 }
 
@@ -366,4 +390,5 @@ fn decision_of(code: u8) -> Option<Decision> {
     }
 }
 
+const LETTERS: &[u8] = b"QBr";
 const VERSION: u8 = 1;

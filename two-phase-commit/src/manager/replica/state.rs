@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_protocol::LogTime;
 use quorate_runtime::{ApplyContext, StateMachine};
 
-use super::codec::{Command, Response};
+use super::codec::{Command, Response, UnknownCommand};
 use crate::manager::{BranchId, CommitEnd, ManagerId, ResourceId, RollBackEnd};
 use crate::{Decision, TransactionNumber, Vote};
 
@@ -27,7 +27,9 @@ pub trait BranchState: StateMachine {
     fn vote(&self, work: &Bytes) -> Vote;
 }
 
-/// A [`BranchState`] with branches: the state machine that a replica runs.
+/// A [`BranchState`] with branches: the state machine that a replica runs. Its commands come from
+/// [`Replicated`](super::Replicated) and [`work_outside`](super::work_outside); other bytes are refused and change
+/// nothing.
 #[derive(Debug)]
 pub struct Branched<S> {
     state: S,
@@ -232,7 +234,11 @@ impl<S: BranchState> StateMachine for Branched<S> {
     type Snapshot = BranchedSnapshot<S::Snapshot>;
 
     fn apply(&mut self, context: ApplyContext, command: Bytes) -> io::Result<Bytes> {
-        let command = Command::decode(command).expect("a command of this version");
+        let command = match Command::decode(command) {
+            Ok(command) => command,
+            Err(UnknownCommand::Never) => return Ok(Response::NoCommand.encode()),
+            Err(UnknownCommand::Newer) => panic!("a newer program proposed this command"),
+        };
         let response = match command {
             Command::Prepare { branch, work } => Response::Voted(self.prepare(branch, work)),
             Command::Commit { branch } => Response::Committed(self.commit(context, branch)?),

@@ -226,6 +226,26 @@ fn only_the_branches_of_a_manager_and_its_resource_are_listed() {
 }
 
 #[test]
+fn work_that_is_proposed_as_it_is_is_refused_and_changes_nothing() {
+    let mut bench = Bench::new();
+    let context = ApplyContext { index: LogIndex(9), log_time: quorate_protocol::LogTime(1) };
+    for bytes in [work(b'a', -4), Bytes::new(), Bytes::from_static(b"QB")] {
+        let response = bench.machine.apply(context, bytes).expect("accounts do not fail");
+        assert_eq!(Response::decode(response.clone()), Ok(Response::NoCommand));
+        assert_eq!(OutsideEnd::decode(response), Err(UnknownResponse));
+    }
+    assert_eq!(bench.balance(), 10);
+    assert_eq!(bench.prepare(1, -4), Vote::Yes, "the group goes on");
+}
+
+#[test]
+#[should_panic(expected = "a newer program proposed this command")]
+fn a_command_of_a_newer_version_is_never_passed_over() {
+    let context = ApplyContext { index: LogIndex(9), log_time: quorate_protocol::LogTime(1) };
+    let _ = Bench::new().machine.apply(context, Bytes::from_static(b"QBr\x02\x01"));
+}
+
+#[test]
 fn damaged_bytes_are_refused() {
     let mut bench = Bench::new();
     bench.prepare(1, -4);
@@ -240,8 +260,8 @@ fn damaged_bytes_are_refused() {
     assert!(Branched::<Accounts>::restore(&mut &bytes[..]).is_err(), "a length beyond the end");
     for command in [Command::Commit { branch: branch(1) }, Command::Prepare { branch: branch(1), work: None }] {
         let bytes = command.encode();
-        assert_eq!(Command::decode(bytes.clone()), Some(command));
-        assert_eq!(Command::decode(bytes.slice(..bytes.len() - 1)), None);
+        assert_eq!(Command::decode(bytes.clone()), Ok(command));
+        assert_eq!(Command::decode(bytes.slice(..bytes.len() - 1)), Err(codec::UnknownCommand::Newer));
     }
     assert_eq!(Response::decode(Bytes::from_static(&[1, 9, 0])), Err(UnknownResponse));
     assert_eq!(Response::decode(Bytes::from_static(&[2, 5])), Err(UnknownResponse));
@@ -270,8 +290,8 @@ fn commands_and_responses_have_the_released_bytes() {
         (Command::Outside { work: Bytes::from_static(b"w") }, "010677".to_owned()),
     ];
     for (command, expected) in commands {
-        assert_eq!(hex(&command.encode()), expected, "{command:?}");
-        assert_eq!(Command::decode(command.encode()), Some(command));
+        assert_eq!(hex(&command.encode()), format!("514272{expected}"), "{command:?}");
+        assert_eq!(Command::decode(command.encode()), Ok(command));
     }
     let responses = [
         (Response::Voted(Vote::Yes), "010101".to_owned()),
@@ -281,6 +301,7 @@ fn commands_and_responses_have_the_released_bytes() {
         (Response::Decided(Decision::Commit), "010301".to_owned()),
         (Response::RolledBack(RollBackEnd::Committed), "010401".to_owned()),
         (Response::Forgotten, "0105".to_owned()),
+        (Response::NoCommand, "0107".to_owned()),
         (Response::Outside(OutsideEnd::Done(Bytes::from_static(b"r"))), "01060072".to_owned()),
         (Response::Outside(OutsideEnd::Locked(branch)), format!("010601{at}")),
     ];
