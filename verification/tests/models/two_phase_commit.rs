@@ -322,9 +322,9 @@ fn one_phase() {
 
 #[test]
 fn finds_a_disk_that_lies() {
-    let budget = Budget { commands: 2, crashes: 1, ..Budget::default() };
+    let budget = Budget { commands: 2, crashes: 1, timeouts: 1, ..Budget::default() };
     let found = find("a disk that lies", Transaction::over(&BOTH, &[Vote::Yes]).with(Bug::DiskLies), budget);
-    assert!(["complete commit", "one outcome"].contains(&found), "{found}");
+    assert!(["complete commit", "one outcome", OWN_LAWS].contains(&found), "{found}");
 }
 
 #[test]
@@ -350,7 +350,9 @@ fn finds_a_forgotten_decision() {
 
 #[test]
 fn finds_a_forgotten_vote() {
-    let budget = Budget { commands: 2, crashes: 1, ..Budget::default() };
+    let budget = Budget { commands: 2, crashes: 1, timeouts: 1, ..Budget::default() };
     let subject = Transaction::over(&BOTH, &[Vote::Yes]).with(Bug::ForgetsVotes);
-    assert_eq!(find("a forgotten vote", subject, budget), "complete commit");
+    let found = find("a forgotten vote", subject, budget);
+    // A commit may come to a node that was asked anew and has not answered again.
+    assert!(["complete commit", OWN_LAWS].contains(&found), "{found}");
 }
