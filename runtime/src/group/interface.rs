@@ -53,8 +53,7 @@ pub trait Group: Any + Send {
         None
     }
 
-    /// Returns the part of this type, for a group that consists of parts which handles reach. See
-    /// [`as_part`](dyn Group::as_part).
+    /// Returns the part of this type, for a group that consists of parts which handles reach. See `as_part`.
     fn part(&self, wanted: TypeId) -> Option<&dyn Any> {
         let _ = wanted;
         None
@@ -80,7 +79,7 @@ impl dyn Group {
         whole.downcast_ref().or_else(|| self.part(TypeId::of::<T>())?.downcast_ref())
     }
 
-    /// As [`as_part`](dyn Group::as_part), to change it.
+    /// As `as_part`, to change it.
     pub fn as_part_mut<T: Any>(&mut self) -> Option<&mut T> {
         let whole: &dyn Any = self;
         if whole.is::<T>() {
