@@ -88,6 +88,8 @@ impl ResourceManager for Nothing {
 /// Transactions that were committed in this time, and fsyncs of the log meanwhile.
 async fn commits(folder: &Path, writers: u64, time: Duration, syncs: &Syncs) -> Result<(u64, f64), Failure> {
     let resources = [Resource::new("first", Nothing), Resource::new("second", Nothing)];
+    // A node counts its syncs from its start.
+    syncs.clear();
     let manager = Manager::builder("bench", folder).resource(&resources[0]).resource(&resources[1]).open().await?;
     let before = syncs.published().await;
     let end = Instant::now() + time;
@@ -164,6 +166,10 @@ struct Syncs {
 }
 
 impl Syncs {
+    fn clear(&self) {
+        self.counters.lock().expect("no thread panics with it").clear();
+    }
+
     /// The count, once everything up to now is published.
     async fn published(&self) -> u64 {
         tokio::time::sleep(Duration::from_millis(2_100)).await;
