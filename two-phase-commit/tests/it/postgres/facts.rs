@@ -131,6 +131,18 @@ async fn waiting_for_a_standby(bench: &Bench, wait: bool) {
     let names = if wait { "'missing'" } else { "''" };
     client.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = {names}")).await.unwrap();
     client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    // The server takes the setting up in its own time.
+    let (mut is_in_force, probe_waits) = (!wait, waits_in("probe"));
+    while !is_in_force {
+        let probe = connect(&bench.config).await;
+        is_in_force = tokio::select! {
+            done = probe.batch_execute("SELECT pg_logical_emit_message(true, 'probe', '')") => {
+                done.unwrap();
+                false
+            }
+            () = bench.until(&probe_waits) => true,
+        };
+    }
 }
 
 fn waits_in(statement: &str) -> String {
