@@ -270,21 +270,21 @@ fn take_version(rest: &mut Bytes) -> Result<(), StateError> {
     }
 }
 
-fn put_number(out: &mut BytesMut, number: TransactionNumber) {
+pub(crate) fn put_number(out: &mut BytesMut, number: TransactionNumber) {
     out.put_u64_le(number.epoch.0);
     out.put_u64_le(number.sequence);
 }
 
-fn take_number(rest: &mut Bytes) -> Result<TransactionNumber, StateError> {
+pub(crate) fn take_number(rest: &mut Bytes) -> Result<TransactionNumber, StateError> {
     Ok(TransactionNumber { epoch: Epoch(take_u64(rest)?), sequence: take_u64(rest)? })
 }
 
-fn put_id(out: &mut BytesMut, transaction: TransactionId) {
+pub(crate) fn put_id(out: &mut BytesMut, transaction: TransactionId) {
     out.put_u64_le(transaction.coordinator.0);
     put_number(out, transaction.number);
 }
 
-fn take_id(rest: &mut Bytes) -> Result<TransactionId, StateError> {
+pub(crate) fn take_id(rest: &mut Bytes) -> Result<TransactionId, StateError> {
     Ok(TransactionId { coordinator: CoordinatorId(take_u64(rest)?), number: take_number(rest)? })
 }
 
@@ -339,7 +339,7 @@ fn take_nodes(rest: &mut Bytes) -> Result<BTreeSet<NodeId>, StateError> {
     (0..count).map(|_| take_u64(rest).map(NodeId)).collect()
 }
 
-fn take_u64(rest: &mut Bytes) -> Result<u64, StateError> {
+pub(crate) fn take_u64(rest: &mut Bytes) -> Result<u64, StateError> {
     rest.try_get_u64_le().map_err(|_| StateError::Malformed)
 }
 

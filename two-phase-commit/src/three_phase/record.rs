@@ -12,7 +12,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_protocol::{NodeId, StateError};
 
 use super::site::{Attempt, Phase, Site};
-use crate::{CoordinatorId, Decision, Epoch, TransactionId, TransactionNumber};
+use crate::codec::{put_id, put_number, take_id, take_number, take_u64};
+use crate::{Decision, Epoch, TransactionId, TransactionNumber};
 
 /// Content of a record of the journal.
 #[derive(Debug)]
@@ -47,8 +48,7 @@ pub(super) fn encode_finished(node: NodeId, below: TransactionNumber) -> Bytes {
 pub(super) fn encode_site(transaction: TransactionId, site: &Site) -> Bytes {
     let mut out = BytesMut::with_capacity(80 + 8 * site.participants.len() + site.payload.len());
     out.put_slice(&[VERSION, SITE]);
-    out.put_u64_le(transaction.coordinator.0);
-    put_number(&mut out, transaction.number);
+    put_id(&mut out, transaction);
     out.put_u8(match site.phase {
         Phase::Asked => unreachable!("nothing is written before the vote"),
         Phase::Ready => 0,
@@ -75,8 +75,7 @@ pub(super) fn decode(key: u64, mut bytes: Bytes) -> Result<Record, StateError> {
     let rest = &mut bytes;
     match rest.try_get_u8() {
         Ok(SITE) => {
-            let coordinator = CoordinatorId(take_u64(rest)?);
-            let transaction = TransactionId { coordinator, number: take_number(rest)? };
+            let transaction = take_id(rest)?;
             let phase = match rest.try_get_u8() {
                 Ok(0) => Phase::Ready,
                 Ok(1) => Phase::Accepted(Decision::Abort),
@@ -100,15 +99,6 @@ pub(super) fn decode(key: u64, mut bytes: Bytes) -> Result<Record, StateError> {
     }
 }
 
-fn put_number(out: &mut BytesMut, number: TransactionNumber) {
-    out.put_u64_le(number.epoch.0);
-    out.put_u64_le(number.sequence);
-}
-
-fn take_number(rest: &mut Bytes) -> Result<TransactionNumber, StateError> {
-    Ok(TransactionNumber { epoch: Epoch(take_u64(rest)?), sequence: take_u64(rest)? })
-}
-
 fn take_attempt(rest: &mut Bytes) -> Result<Attempt, StateError> {
     Ok(Attempt { round: take_u64(rest)?, node: NodeId(take_u64(rest)?) })
 }
@@ -119,10 +109,6 @@ fn take_version(rest: &mut Bytes) -> Result<(), StateError> {
         Ok(version) => Err(StateError::Version(version)),
         Err(_) => Err(StateError::Malformed),
     }
-}
-
-fn take_u64(rest: &mut Bytes) -> Result<u64, StateError> {
-    rest.try_get_u64_le().map_err(|_| StateError::Malformed)
 }
 
 const VERSION: u8 = 1;

@@ -35,8 +35,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use quorate_protocol::ClusterId;
 
 use super::state::{Branches, Finished, OutsideEnd};
+use crate::codec::{put_number, take_number};
 use crate::manager::{BranchId, CommitEnd, ManagerId, ResourceId, RollBackEnd};
-use crate::{Decision, Epoch, TransactionNumber, Vote};
+use crate::{Decision, TransactionNumber, Vote};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
@@ -162,10 +163,10 @@ impl Command {
             4 => Self::RollBack { branch: take_branch(rest)? },
             5 => {
                 let (manager, resource) = (take_manager(rest)?, ResourceId(take(rest.try_get_u64_le())?));
-                let below = take_number(rest)?;
+                let below = take_number(rest).ok()?;
                 let mut unfinished = BTreeSet::new();
                 while rest.has_remaining() {
-                    unfinished.insert(take_number(rest)?);
+                    unfinished.insert(take_number(rest).ok()?);
                 }
                 Self::Forget { manager, resource, below, unfinished }
             }
@@ -297,9 +298,9 @@ impl Branches {
         }
         for _ in 0..take(rest.try_get_u64_le())? {
             let place = (take_manager(rest)?, ResourceId(take(rest.try_get_u64_le())?));
-            let mut finished = Finished { below: take_number(rest)?, unfinished: BTreeSet::new() };
+            let mut finished = Finished { below: take_number(rest).ok()?, unfinished: BTreeSet::new() };
             for _ in 0..take(rest.try_get_u64_le())? {
-                finished.unfinished.insert(take_number(rest)?);
+                finished.unfinished.insert(take_number(rest).ok()?);
             }
             branches.finished.insert(place, finished);
         }
@@ -338,7 +339,7 @@ fn put_branch(out: &mut BytesMut, branch: BranchId) {
 }
 
 fn take_branch(rest: &mut Bytes) -> Option<BranchId> {
-    let (manager, number) = (take_manager(rest)?, take_number(rest)?);
+    let (manager, number) = (take_manager(rest)?, take_number(rest).ok()?);
     Some(BranchId { manager, number, resource: ResourceId(take(rest.try_get_u64_le())?) })
 }
 
@@ -351,19 +352,10 @@ fn take_manager(rest: &mut Bytes) -> Option<ManagerId> {
     Some(ManagerId { cluster: ClusterId(take(rest.try_get_u128_le())?), log: take(rest.try_get_u64_le())? })
 }
 
-fn put_number(out: &mut BytesMut, number: TransactionNumber) {
-    out.put_u64_le(number.epoch.0);
-    out.put_u64_le(number.sequence);
-}
-
 fn put_numbers(out: &mut BytesMut, numbers: &BTreeSet<TransactionNumber>) {
     for number in numbers {
         put_number(out, *number);
     }
-}
-
-fn take_number(rest: &mut Bytes) -> Option<TransactionNumber> {
-    Some(TransactionNumber { epoch: Epoch(take(rest.try_get_u64_le())?), sequence: take(rest.try_get_u64_le())? })
 }
 
 fn take<T>(taken: Result<T, TryGetError>) -> Option<T> {
