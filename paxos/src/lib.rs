@@ -5,7 +5,9 @@ mod quorum;
 pub mod synod;
 
 pub use ballot::Ballot;
-pub use quorum::{ACCEPTORS_MAX, QuorumError, QuorumSystem};
+pub use quorum::{
+    ACCEPTORS_MAX, DEPTH_MAX, FaultTolerance, QuorumError, QuorumRule, QuorumSystem, QuorumTextError, TERMS_MAX,
+};
 
 /// The server side: `Node`, handles, the tokio shell.
 #[cfg(feature = "server")]

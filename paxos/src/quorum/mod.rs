@@ -1,16 +1,29 @@
 //! Quorum systems: the sets of acceptors that are sufficient.
 
-use std::collections::BTreeSet;
-use std::fmt;
+mod codec;
+mod error;
+mod meeting;
+mod rule;
+mod text;
 
-use quorate_protocol::NodeId;
+use std::collections::BTreeSet;
+
+use bytes::BytesMut;
+use quorate_protocol::{NodeId, StateError};
+
+pub(crate) use codec::SYSTEM_BYTES_MAX;
+pub use error::QuorumError;
+pub use rule::QuorumRule;
+pub use text::QuorumTextError;
 
 /// The sets of acceptors that must promise before a value is proposed, and the sets that must accept before it is
 /// chosen.
 ///
-/// Paxos requires only that each quorum of the first kind intersects each quorum of the second (Howard, Malkhi,
+/// Paxos requires only that each quorum of the first phase intersects each quorum of the second (Howard, Malkhi,
 /// Spiegelman, "Flexible Paxos: Quorum Intersection Revisited", OPODIS 2016). Every system has this property: the
-/// constructors refuse all others.
+/// constructors refuse all others, and name two quorums that have no node in common.
+///
+/// A system is made by one of the constructors, from two rules, or from a text.
 ///
 /// ```
 /// use quorate_paxos::{QuorumError, QuorumSystem};
@@ -18,32 +31,78 @@ use quorate_protocol::NodeId;
 /// let nodes = [1, 2, 3, 4, 5].map(NodeId);
 /// let writes_are_cheap = QuorumSystem::flexible(nodes, 4, 2)?;
 /// assert!(writes_are_cheap.is_accept_quorum(|node| node <= NodeId(2)));
-/// assert_eq!(QuorumSystem::flexible(nodes, 3, 2), Err(QuorumError::NotIntersecting));
-/// # Ok::<(), QuorumError>(())
+/// let error = QuorumSystem::flexible(nodes, 3, 2).expect_err("they need not meet");
+/// assert!(matches!(error, QuorumError::NotIntersecting { .. }));
+///
+/// let zones = "2 of [majority of [1, 2, 3], majority of [4, 5, 6], majority of [7, 8, 9]]";
+/// let zones: QuorumSystem = zones.parse()?;
+/// assert_eq!(zones.fault_tolerance()?.accept, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuorumSystem {
     acceptors: BTreeSet<NodeId>,
-    shape: Shape,
+    prepare: QuorumRule,
+    accept: QuorumRule,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Shape {
-    /// These numbers of all acceptors.
-    Sizes { prepare: usize, accept: usize },
-    /// A whole row promises, a whole column accepts.
-    Grid { rows: Vec<Vec<NodeId>> },
+/// Number of acceptors that may fail, whichever they are, without leaving no quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultTolerance {
+    /// In the first phase.
+    pub prepare: usize,
+    /// In the second phase.
+    pub accept: usize,
 }
 
 impl QuorumSystem {
+    /// A rule for each phase. The acceptors are the nodes that the rules name.
+    ///
+    /// # Errors
+    /// When quorums of the two phases need not intersect, when a rule cannot be used or a bound is exceeded, and when
+    /// it cannot be found out with a bounded effort whether the quorums intersect. The effort suffices for lists of
+    /// quorums, and for rules that intersect and differ only in what they need; it may not for weights or nested lists
+    /// that are not alike in both phases. A system that one release accepts every later one accepts.
+    pub fn new(prepare: QuorumRule, accept: QuorumRule) -> Result<Self, QuorumError> {
+        let (prepare, accept) = (prepare.weighing(1), accept.weighing(1));
+        let mut terms = TERMS_MAX;
+        prepare.check(DEPTH_MAX, &mut terms)?;
+        if accept != prepare {
+            accept.check(DEPTH_MAX, &mut terms)?;
+        }
+        let acceptors = prepare.nodes().union(&accept.nodes()).copied().collect::<BTreeSet<NodeId>>();
+        if acceptors.len() > ACCEPTORS_MAX {
+            return Err(QuorumError::TooMany);
+        }
+        match meeting::disjoint(&prepare, &accept)? {
+            Some((prepare, accept)) => Err(QuorumError::NotIntersecting { prepare, accept }),
+            None => Ok(Self { acceptors, prepare, accept }),
+        }
+    }
+
+    /// One rule for both phases.
+    ///
+    /// # Errors
+    /// The errors of [`new`](Self::new).
+    pub fn symmetric(rule: QuorumRule) -> Result<Self, QuorumError> {
+        Self::new(rule.clone(), rule)
+    }
+
     /// More than half of the acceptors, in both phases.
     ///
     /// # Errors
     /// When there are no acceptors or too many, or one is named twice.
     pub fn majority(acceptors: impl IntoIterator<Item = NodeId>) -> Result<Self, QuorumError> {
-        let acceptors = distinct(acceptors)?;
-        let size = acceptors.len() / 2 + 1;
-        Ok(Self { acceptors, shape: Shape::Sizes { prepare: size, accept: size } })
+        Self::symmetric(QuorumRule::majority_of(distinct(acceptors)?))
+    }
+
+    /// More than half of the weight of all acceptors, in both phases.
+    ///
+    /// # Errors
+    /// When there are no acceptors or too many, one is named twice, or a weight is 0.
+    pub fn weighted(acceptors: impl IntoIterator<Item = (NodeId, u16)>) -> Result<Self, QuorumError> {
+        let acceptors = acceptors.into_iter().map(|(node, weight)| QuorumRule::from(node).weighing(weight));
+        Self::symmetric(QuorumRule::majority_of(acceptors))
     }
 
     /// Any `prepare` acceptors in the first phase and any `accept` in the second.
@@ -57,14 +116,11 @@ impl QuorumSystem {
         accept: usize,
     ) -> Result<Self, QuorumError> {
         let acceptors = distinct(acceptors)?;
-        let sizes = 1..=acceptors.len();
-        if !sizes.contains(&prepare) || !sizes.contains(&accept) {
-            return Err(QuorumError::Size);
-        }
-        if prepare + accept <= acceptors.len() {
-            return Err(QuorumError::NotIntersecting);
-        }
-        Ok(Self { acceptors, shape: Shape::Sizes { prepare, accept } })
+        let rule = |needed: usize| {
+            let needed = u32::try_from(needed).map_err(|_| QuorumError::Size)?;
+            Ok(QuorumRule::at_least(needed, acceptors.iter().copied()))
+        };
+        Self::new(rule(prepare)?, rule(accept)?)
     }
 
     /// A grid: any whole row in the first phase, any whole column in the second. Every row intersects every column.
@@ -72,11 +128,31 @@ impl QuorumSystem {
     /// # Errors
     /// When the rows are not equally long, or the acceptors cannot be used.
     pub fn grid(rows: Vec<Vec<NodeId>>) -> Result<Self, QuorumError> {
-        let acceptors = distinct(rows.iter().flatten().copied())?;
-        if rows.iter().any(|row| row.len() != rows[0].len()) {
+        distinct(rows.iter().flatten().copied())?;
+        let width = rows[0].len();
+        if rows.iter().any(|row| row.len() != width) {
             return Err(QuorumError::Ragged);
         }
-        Ok(Self { acceptors, shape: Shape::Grid { rows } })
+        let columns = (0..width).map(|column| rows.iter().map(|row| row[column]).collect()).collect();
+        Self::explicit(rows, columns)
+    }
+
+    /// Majorities in `needed` of these zones, in both phases.
+    ///
+    /// # Errors
+    /// When `needed` is not more than half of the zones, or the acceptors cannot be used.
+    pub fn zones(needed: u32, zones: Vec<Vec<NodeId>>) -> Result<Self, QuorumError> {
+        distinct(zones.iter().flatten().copied())?;
+        Self::symmetric(QuorumRule::at_least(needed, zones.into_iter().map(QuorumRule::majority_of)))
+    }
+
+    /// These quorums.
+    ///
+    /// # Errors
+    /// The errors of [`new`](Self::new).
+    pub fn explicit(prepare: Vec<Vec<NodeId>>, accept: Vec<Vec<NodeId>>) -> Result<Self, QuorumError> {
+        let any = |quorums: Vec<Vec<NodeId>>| QuorumRule::any_of(quorums.into_iter().map(QuorumRule::all_of));
+        Self::new(any(prepare), any(accept))
     }
 
     /// The acceptors.
@@ -84,76 +160,108 @@ impl QuorumSystem {
         &self.acceptors
     }
 
+    /// The rule of the first phase.
+    pub fn prepare_rule(&self) -> &QuorumRule {
+        &self.prepare
+    }
+
+    /// The rule of the second phase.
+    pub fn accept_rule(&self) -> &QuorumRule {
+        &self.accept
+    }
+
     /// True if the promises of all acceptors for which `has` is true suffice to propose a value.
     pub fn is_prepare_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
-        match &self.shape {
-            Shape::Sizes { prepare, .. } => self.count(has) >= *prepare,
-            Shape::Grid { rows } => rows.iter().any(|row| row.iter().all(|node| has(*node))),
-        }
+        self.prepare.is_quorum(has)
     }
 
     /// True if a value is chosen once all acceptors for which `has` is true have accepted it in one ballot.
     pub fn is_accept_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
-        match &self.shape {
-            Shape::Sizes { accept, .. } => self.count(has) >= *accept,
-            Shape::Grid { rows } => (0..rows[0].len()).any(|column| rows.iter().all(|row| has(row[column]))),
+        self.accept.is_quorum(has)
+    }
+
+    /// Number of acceptors that may fail, whichever they are, in each phase.
+    ///
+    /// # Errors
+    /// [`TooComplex`](QuorumError::TooComplex).
+    pub fn fault_tolerance(&self) -> Result<FaultTolerance, QuorumError> {
+        Ok(FaultTolerance { prepare: tolerance(&self.prepare)?, accept: tolerance(&self.accept)? })
+    }
+
+    /// Checks that any two quorums of the first phase intersect. Then two nodes cannot both be elected at a time by
+    /// promises that stand. Decisions and registers do not need this.
+    ///
+    /// # Errors
+    /// [`NotPairwise`](QuorumError::NotPairwise) with two quorums that have no node in common, and
+    /// [`TooComplex`](QuorumError::TooComplex).
+    pub fn phase_one_pairwise_intersects(&self) -> Result<(), QuorumError> {
+        match meeting::disjoint(&self.prepare, &self.prepare)? {
+            Some((one, other)) => Err(QuorumError::NotPairwise { one, other }),
+            None => Ok(()),
         }
     }
 
-    fn count(&self, has: impl Fn(NodeId) -> bool) -> usize {
-        self.acceptors.iter().filter(|node| has(**node)).count()
-    }
-
-    /// Writes a description of the system. Equal systems have equal descriptions on every node and in every release.
-    /// Nodes compare descriptions before they accept each other's messages.
-    pub(crate) fn describe(&self, out: &mut Vec<u8>) {
-        let mut put = |number: usize| out.extend_from_slice(&(number as u64).to_le_bytes());
-        match &self.shape {
-            Shape::Sizes { prepare, accept } => [0, self.acceptors.len(), *prepare, *accept].map(&mut put),
-            Shape::Grid { rows } => [1, self.acceptors.len(), rows.len(), rows[0].len()].map(&mut put),
-        };
-        let ordered: Vec<NodeId> = match &self.shape {
-            Shape::Sizes { .. } => self.acceptors.iter().copied().collect(),
-            Shape::Grid { rows } => rows.iter().flatten().copied().collect(),
-        };
-        for node in ordered {
-            out.extend_from_slice(&node.0.to_le_bytes());
+    /// Checks that a group may go over from this system to `new` without a system between: proposers of the new system
+    /// learn what the old one chose, and those of the old one, which may still run, learn what the new one chose.
+    ///
+    /// # Errors
+    /// [`NewMissesOld`](QuorumError::NewMissesOld) or [`OldMissesNew`](QuorumError::OldMissesNew) with two quorums that
+    /// have no node in common, and [`TooComplex`](QuorumError::TooComplex).
+    pub fn check_change_to(&self, new: &Self) -> Result<(), QuorumError> {
+        if let Some((prepare, accept)) = meeting::disjoint(&new.prepare, &self.accept)? {
+            return Err(QuorumError::NewMissesOld { prepare, accept });
+        }
+        match meeting::disjoint(&self.prepare, &new.accept)? {
+            Some((prepare, accept)) => Err(QuorumError::OldMissesNew { prepare, accept }),
+            None => Ok(()),
         }
     }
 
-    /// The system with this description, as [`describe`](Self::describe) wrote it; `None` if the bytes are not a
-    /// description.
-    pub(crate) fn of_description(bytes: &[u8]) -> Option<Self> {
-        let (numbers, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() || bytes.len() > DESCRIPTION_BYTES_MAX {
-            return None;
-        }
-        let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
-        let [shape, count, one, two, ref nodes @ ..] = numbers[..] else { return None };
-        let (one, two) = (usize::try_from(one).ok()?, usize::try_from(two).ok()?);
-        let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
-        if nodes.len() as u64 != count {
-            return None;
-        }
-        let system = match shape {
-            0 => Self::flexible(nodes, one, two).ok()?,
-            1 if one.checked_mul(two) == Some(nodes.len()) && two > 0 => {
-                Self::grid(nodes.chunks(two).map(<[NodeId]>::to_vec).collect()).ok()?
-            }
-            _ => return None,
-        };
-        // Each system has exactly one description.
-        let mut again = Vec::new();
-        system.describe(&mut again);
-        (again == bytes).then_some(system)
+    /// Appends the system's bytes. Equal systems have equal bytes on every node and in every release.
+    pub fn encode(&self, out: &mut BytesMut) {
+        codec::encode(self, out);
+    }
+
+    /// Reads a system from all of `bytes`, as [`encode`](Self::encode) wrote them, and checks it like a new one.
+    ///
+    /// # Errors
+    /// When the bytes are of another version, or are no bytes of a system.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        codec::decode(bytes)
     }
 }
 
-/// Largest length of a description in bytes.
-pub(crate) const DESCRIPTION_BYTES_MAX: usize = 8 * (4 + ACCEPTORS_MAX);
+/// Number of nodes that may fail, whichever they are, without leaving no quorum.
+fn tolerance(rule: &QuorumRule) -> Result<usize, QuorumError> {
+    let nodes: Vec<NodeId> = rule.nodes().into_iter().collect();
+    // Sets that meet every quorum leave none if they fail.
+    let blocking = rule.dual();
+    let survives = |failed: usize| {
+        let running = u32::try_from(nodes.len() - failed).map_err(|_| QuorumError::TooMany)?;
+        let others = QuorumRule::at_least(running, nodes.iter().copied());
+        Ok(meeting::disjoint(&blocking, &others)?.is_none())
+    };
+    let (mut known, mut above) = (0, nodes.len());
+    while known + 1 < above {
+        let middle = known.midpoint(above);
+        if survives(middle)? {
+            known = middle;
+        } else {
+            above = middle;
+        }
+    }
+    Ok(known)
+}
 
 /// Largest number of acceptors in a system: above it, replication costs more than it gains.
 pub const ACCEPTORS_MAX: usize = 64;
+
+/// Largest depth to which the lists of a rule are nested.
+pub const DEPTH_MAX: usize = 8;
+
+/// Largest number of terms of a system: the nodes and lists that its rules name, each as often as it is named. Rules
+/// that are the same in both phases count once.
+pub const TERMS_MAX: usize = 256;
 
 fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>, QuorumError> {
     let mut acceptors = BTreeSet::new();
@@ -167,39 +275,6 @@ fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>,
     }
     if acceptors.is_empty() { Err(QuorumError::Empty) } else { Ok(acceptors) }
 }
-
-/// Reason why a quorum system cannot be used. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QuorumError {
-    /// There is no acceptor.
-    Empty,
-    /// An acceptor is named twice.
-    Repeated(NodeId),
-    /// There are more than [`ACCEPTORS_MAX`] acceptors.
-    TooMany,
-    /// A quorum is empty, or larger than the number of acceptors.
-    Size,
-    /// A quorum of the first phase and one of the second need not intersect: two values could be chosen.
-    NotIntersecting,
-    /// The rows of the grid are not equally long.
-    Ragged,
-}
-
-impl fmt::Display for QuorumError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("there is no acceptor"),
-            Self::Repeated(node) => write!(f, "acceptor {node} is named twice"),
-            Self::TooMany => write!(f, "more than {ACCEPTORS_MAX} acceptors"),
-            Self::Size => f.write_str("a quorum is empty, or larger than the number of acceptors"),
-            Self::NotIntersecting => f.write_str("quorums of the two phases need not intersect"),
-            Self::Ragged => f.write_str("the rows of the grid are not equally long"),
-        }
-    }
-}
-
-impl std::error::Error for QuorumError {}
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,7 @@
 //! +---------+-------------------+------------------+----------+---------------+
 //! ```
 //!
-//! The quorum system is the one with which the group was founded, as numbers of 8 bytes: its shape (0: sizes, 1: a
-//! grid), the number of acceptors, the quorum sizes of both phases (or the numbers of rows and columns), and the
-//! acceptors.
+//! The quorum system is the one with which the group was founded, in the form of [`QuorumSystem::encode`].
 //!
 //! The journal record of the accepted proposal (key 1). The record of the chosen proposal (key 2) is equal except that
 //! it has no ballot:
@@ -30,7 +28,7 @@ use quorate_protocol::{Incarnation, NodeId, ProposalId, SessionId, StateError};
 
 use super::Proposal;
 use super::state::{AcceptedValue, DurableState};
-use crate::quorum::DESCRIPTION_BYTES_MAX;
+use crate::quorum::SYSTEM_BYTES_MAX;
 use crate::{Ballot, QuorumSystem};
 
 /// Encodes a state record.
@@ -51,7 +49,7 @@ pub(crate) fn decode_state(bytes: &Bytes) -> Result<(QuorumSystem, DurableState)
     }
     let promised = get_ballot(&mut rest)?;
     let round = rest.get_u64_le();
-    let quorums = QuorumSystem::of_description(&rest).ok_or(StateError::Malformed)?;
+    let quorums = QuorumSystem::decode(&rest)?;
     Ok((quorums, DurableState { promised, round }))
 }
 
@@ -88,8 +86,7 @@ pub(crate) const ACCEPTED_KEY: u64 = 1;
 /// Journal key of the chosen proposal.
 pub(crate) const CHOSEN_KEY: u64 = 2;
 /// Largest size of a state record and a journal record in one write, without the value.
-pub(crate) const RECORDS_OVERHEAD_BYTES: usize =
-    STATE_BYTES + DESCRIPTION_BYTES_MAX + 1 + BALLOT_BYTES + PROPOSAL_BYTES;
+pub(crate) const RECORDS_OVERHEAD_BYTES: usize = STATE_BYTES + SYSTEM_BYTES_MAX + 1 + BALLOT_BYTES + PROPOSAL_BYTES;
 
 fn of_version(bytes: &Bytes) -> Result<Bytes, StateError> {
     let mut rest = bytes.clone();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quorate_protocol::{NodeId, crc32c};
 
 use super::ConfigError;
@@ -160,10 +160,10 @@ impl Config {
         if !group.contains(node) {
             return Err(ConfigError::NotMember(node));
         }
-        let mut quorums = Vec::new();
-        group.quorums.describe(&mut quorums);
+        let mut quorums = BytesMut::new();
+        group.quorums.encode(&mut quorums);
         let system = crc32c(&quorums);
-        Ok(Self { node, seed, group, settings, quorums: quorums.into(), system })
+        Ok(Self { node, seed, group, settings, quorums: quorums.freeze(), system })
     }
 
     /// Id of this node.
@@ -208,7 +208,7 @@ impl Config {
         self.system
     }
 
-    /// Description of the quorum system, as the state record contains it.
+    /// Bytes of the quorum system, as the state record contains them.
     pub(crate) fn quorums(&self) -> &[u8] {
         &self.quorums
     }

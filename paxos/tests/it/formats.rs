@@ -111,11 +111,11 @@ fn disk() -> Stream {
     cluster.node(1).disk.clone()
 }
 
-/// Version, promised ballot 1 of node 1, round 1; shape "sizes", three acceptors, quorums of two and two, acceptors 1,
-/// 2 and 3.
+/// Version, promised ballot 1 of node 1, round 1; version of the quorum system, one rule, three acceptors 1, 2 and 3; a
+/// list that needs 2 of 3 items, each of weight 1: the acceptors by their places.
 const STATE: &str = "01 0100000000000000 0100000000000000 0100000000000000
-    0000000000000000 0300000000000000 0200000000000000 0200000000000000
-    0100000000000000 0200000000000000 0300000000000000";
+    01 01 03 0100000000000000 0200000000000000 0300000000000000
+    ff 02000000 03 0100 00 0100 01 0100 02";
 /// Version, ballot 1 of node 1, proposal 1 of no session, checksum, value.
 const ACCEPTED: &str = "01 0100000000000000 0100000000000000 00000000000000000000000000000000 00000000 0100000000000000 2db9155f 76616c7565";
 /// Version, proposal 1 of no session, checksum, value.
@@ -157,7 +157,7 @@ fn records_that_cannot_be_read_are_refused() {
     let malformed = RecoverError::State(StateError::Malformed);
     let newer = RecoverError::State(StateError::Version(2));
     let of_version_two = |bytes: &Bytes| Bytes::from([&[2], &bytes[1..]].concat());
-    for length in [0, 1, 24, 25, 48, 80] {
+    for length in [0, 1, 24, 25, 26, 48, 66] {
         let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| bytes.slice(..length)));
         assert_eq!(error, malformed);
     }
