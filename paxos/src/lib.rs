@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod ballot;
+mod codec;
 mod quorum;
+pub mod register;
 pub mod synod;
+mod waits;
 
 pub use ballot::Ballot;
 pub use quorum::{

@@ -6,11 +6,12 @@ use std::time::Duration;
 use quorate_protocol::{Instant, NodeId, Ticket, ViewWriter};
 
 use super::acceptor::Acceptor;
-use super::base::{Base, doubled};
+use super::base::Base;
 use super::message::{Accept, Prepare};
 use super::state::AcceptedValue;
 use super::status::AttemptStatus;
 use super::{Ignored, Message, Proposal};
+use crate::waits::doubled;
 use crate::{Ballot, QuorumSystem};
 
 /// This node's own ballot under way.

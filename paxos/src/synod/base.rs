@@ -10,6 +10,7 @@ use quorate_protocol::{Chassis, Instant, NodeId, Now, OutboxLimits, Random, View
 use super::codec::RECORDS_OVERHEAD_BYTES;
 use super::config::{IDLE_INTERVAL_MAX, MEMBERS_MAX};
 use super::{CommandRefusal, Config, Ignored, Message, Synod};
+use crate::waits::{DOUBLINGS_MAX, doubled, draw};
 
 /// State that every role of a node uses.
 #[derive(Clone, Debug)]
@@ -89,10 +90,7 @@ impl Base {
 
     /// Draws the end of a wait between half of `shortest * 2^doublings`, limited to `max`, and all of it.
     pub(crate) fn draw_wait(&mut self, shortest: Duration, doublings: u32, max: Duration) -> Instant {
-        let longest = doubled(shortest, doublings).min(max);
-        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(2);
-        let drawn = self.random.between(nanos / 2, nanos);
-        self.chassis.instant().after(Duration::from_nanos(drawn))
+        draw(&mut self.random, self.chassis.instant(), shortest, doublings, max)
     }
 
     /// Draws the end of a wait as long as the longest one while a command waits.
@@ -123,17 +121,10 @@ impl Base {
     }
 }
 
-/// A wait that has doubled this number of times.
-pub(crate) fn doubled(wait: Duration, doublings: u32) -> Duration {
-    wait.saturating_mul(1 << doublings.min(DOUBLINGS_MAX))
-}
-
 /// Longest wait while no command waits.
 pub(crate) fn idle_max(retry_interval_max: Duration) -> Duration {
     retry_interval_max.max(IDLE_INTERVAL_MAX)
 }
 
-/// After this number of doublings every wait has reached its bound.
-const DOUBLINGS_MAX: u32 = 30;
 /// Room for the state record, and for the headers of both records, besides a value.
 const WRITE_OVERHEAD_BYTES: usize = 512 + RECORDS_OVERHEAD_BYTES;

@@ -24,12 +24,13 @@
 //! The checksum is the proposal's own, as its proposer made it: see [`Proposal`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quorate_protocol::{Incarnation, NodeId, ProposalId, SessionId, StateError};
+use quorate_protocol::StateError;
 
 use super::Proposal;
 use super::state::{AcceptedValue, DurableState};
+use crate::QuorumSystem;
+use crate::codec::{BALLOT_BYTES, get_ballot, get_id, of_version, put_ballot, put_id};
 use crate::quorum::SYSTEM_BYTES_MAX;
-use crate::{Ballot, QuorumSystem};
 
 /// Encodes a state record.
 pub(crate) fn encode_state(quorums: &[u8], state: &DurableState) -> Bytes {
@@ -43,7 +44,7 @@ pub(crate) fn encode_state(quorums: &[u8], state: &DurableState) -> Bytes {
 
 /// Decodes a state record from all of `bytes`, with the quorum system with which the group was founded.
 pub(crate) fn decode_state(bytes: &Bytes) -> Result<(QuorumSystem, DurableState), StateError> {
-    let mut rest = of_version(bytes)?;
+    let mut rest = of_version(bytes, VERSION)?;
     if bytes.len() < STATE_BYTES {
         return Err(StateError::Malformed);
     }
@@ -64,7 +65,7 @@ pub(crate) fn encode_accepted(accepted: &AcceptedValue) -> Bytes {
 
 /// Decodes the accepted proposal. The value is a slice of `bytes`.
 pub(crate) fn decode_accepted(bytes: &Bytes) -> Result<AcceptedValue, StateError> {
-    let mut rest = of_version(bytes)?;
+    let mut rest = of_version(bytes, VERSION)?;
     Ok(AcceptedValue { ballot: get_ballot(&mut rest)?, proposal: get_proposal(rest)? })
 }
 
@@ -78,7 +79,7 @@ pub(crate) fn encode_chosen(chosen: &Proposal) -> Bytes {
 
 /// Decodes the chosen proposal. The value is a slice of `bytes`.
 pub(crate) fn decode_chosen(bytes: &Bytes) -> Result<Proposal, StateError> {
-    get_proposal(of_version(bytes)?)
+    get_proposal(of_version(bytes, VERSION)?)
 }
 
 /// Journal key of the accepted proposal.
@@ -88,32 +89,8 @@ pub(crate) const CHOSEN_KEY: u64 = 2;
 /// Largest size of a state record and a journal record in one write, without the value.
 pub(crate) const RECORDS_OVERHEAD_BYTES: usize = STATE_BYTES + SYSTEM_BYTES_MAX + 1 + BALLOT_BYTES + PROPOSAL_BYTES;
 
-fn of_version(bytes: &Bytes) -> Result<Bytes, StateError> {
-    let mut rest = bytes.clone();
-    match rest.try_get_u8() {
-        Ok(VERSION) => Ok(rest),
-        Ok(version) => Err(StateError::Version(version)),
-        Err(_) => Err(StateError::Malformed),
-    }
-}
-
-fn put_ballot(out: &mut BytesMut, ballot: Ballot) {
-    out.put_u64_le(ballot.round);
-    out.put_u64_le(ballot.node.0);
-}
-
-fn get_ballot(rest: &mut Bytes) -> Result<Ballot, StateError> {
-    if rest.len() < BALLOT_BYTES {
-        return Err(StateError::Malformed);
-    }
-    Ok(Ballot { round: rest.get_u64_le(), node: NodeId(rest.get_u64_le()) })
-}
-
 fn put_proposal(out: &mut BytesMut, proposal: &Proposal) {
-    let ProposalId { session, sequence } = proposal.id;
-    out.put_u128_le(session.incarnation.0);
-    out.put_u32_le(session.start);
-    out.put_u64_le(sequence);
+    put_id(out, proposal.id);
     out.put_u32_le(proposal.checksum);
     out.put_slice(&proposal.value);
 }
@@ -122,15 +99,13 @@ fn get_proposal(mut rest: Bytes) -> Result<Proposal, StateError> {
     if rest.len() < PROPOSAL_BYTES {
         return Err(StateError::Malformed);
     }
-    let session = SessionId { incarnation: Incarnation(rest.get_u128_le()), start: rest.get_u32_le() };
-    let id = ProposalId { session, sequence: rest.get_u64_le() };
+    let id = get_id(&mut rest)?;
     let checksum = rest.get_u32_le();
     let proposal = Proposal { id, checksum, value: rest };
     if proposal.is_intact() { Ok(proposal) } else { Err(StateError::Malformed) }
 }
 
 const VERSION: u8 = 1;
-const BALLOT_BYTES: usize = 16;
 const PROPOSAL_BYTES: usize = 32;
 /// Size of a state record up to the quorum system.
 const STATE_BYTES: usize = 25;

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 use quorate_protocol::{Instant, NodeId, ReadId, ViewWriter};
 
 use super::acceptor::Acceptor;
-use super::base::{Base, doubled};
+use super::base::Base;
 use super::learner::Learner;
 use super::message::{Query, Report};
 use super::proposer::Proposer;
 use super::state::AcceptedValue;
 use super::{CommandRefusal, Event, Ignored, Message, Proposal, ReadOutcome};
+use crate::waits::doubled;
 use crate::{Ballot, QuorumSystem};
 
 /// The reads that wait on a node, and the queries for them.

@@ -9,6 +9,7 @@ mod idle;
 mod outcomes;
 mod random;
 mod reads;
+mod register;
 mod rows;
 mod support;
 mod views;

@@ -1,0 +1,5 @@
+//! Registers.
+
+mod history;
+mod outcomes;
+mod random;

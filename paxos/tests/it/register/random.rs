@@ -1,0 +1,307 @@
+//! Clusters under random faults: every law after every step, what applications saw, then progress after healing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_paxos::QuorumSystem;
+use quorate_paxos::register::testing::{Answers, Builder, Calls, Cluster, Records, Setup};
+use quorate_paxos::register::{
+    Change, ChangeOutcome, Expected, Functions, ReadOutcome, ResolveOutcome, Roles, Settings, Trace, Version,
+};
+use quorate_protocol::testing::{Faults, PowerCut};
+use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
+
+use super::history::{Kind, Operation, Told, judge};
+use super::outcomes::append;
+use crate::support::from_environment;
+
+/// More seeds: `QUORATE_PAXOS_SEEDS=10000 cargo test -p quorate-paxos --release register::random`.
+fn seeds() -> std::ops::Range<u64> {
+    let first = from_environment("QUORATE_PAXOS_FIRST_SEED", 0);
+    first..first + from_environment("QUORATE_PAXOS_SEEDS", 300)
+}
+
+/// Number of times that something happened in all runs.
+type Reached = BTreeMap<&'static str, u64>;
+
+struct Run {
+    cluster: Cluster,
+    nodes: Vec<u64>,
+    /// The history of each register.
+    histories: Vec<Vec<Operation>>,
+    /// The commands that may get an answer.
+    open: Vec<Open>,
+    /// Changes whose outcome is unknown: register, number, id and trace.
+    unknown: Vec<(usize, usize, ProposalId, Trace)>,
+    reached: Reached,
+}
+
+struct Open {
+    register: usize,
+    number: usize,
+    node: u64,
+    id: Asked,
+}
+
+#[derive(Clone, Copy)]
+enum Asked {
+    Change(ProposalId),
+    Read(ReadId),
+    Resolve(ReadId),
+}
+
+const KEYS: [&[u8]; 2] = [b"a", b"b"];
+
+/// Different roles and quorums by seed.
+fn roles(seed: u64) -> Roles {
+    let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
+    let majority = |count| QuorumSystem::majority(nodes(1..=count)).expect("distinct");
+    match seed % 7 {
+        0 => Roles::of(majority(1)),
+        1 => Roles::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
+        2 => Roles::of(majority(5)),
+        3 => {
+            let rows = vec![nodes(1..=2).collect(), nodes(3..=4).collect()];
+            Roles::of(QuorumSystem::grid(rows).expect("a grid"))
+        }
+        4 => Roles::of(majority(3)).with_proposers(nodes(1..=4)),
+        _ => Roles::of(majority(3)),
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let roles = roles(seed);
+        let nodes = roles.proposers().iter().map(|node| node.0).max().expect("there are some");
+        let settings = Settings {
+            value_bytes_max: 256,
+            commands_max: 6,
+            held_messages_max: 16,
+            command_timeout: Duration::from_secs(1),
+            cache_bytes_max: if seed.is_multiple_of(2) { 0 } else { 4096 },
+            promises_max: usize::from(!seed.is_multiple_of(5)) * 8,
+            remove_after: Duration::from_millis(150),
+            copy_max: 1,
+            ..Settings::default()
+        };
+        let functions = Functions::default().with("append", append);
+        let setup = Setup { roles: Some(roles), functions, settings };
+        let mut cluster = Builder::new(nodes, seed).settings(setup).start();
+        cluster.faults = Faults {
+            loss_percent: cluster.choose(20),
+            duplicate_percent: cluster.choose(30),
+            latency_max: Duration::from_micros(cluster.choose(60_000)),
+            write_max: Duration::from_micros(cluster.choose(20_000)),
+            batch_percent: cluster.choose(60),
+            refusal_percent: cluster.choose(10),
+            ..Faults::default()
+        };
+        let nodes = cluster.nodes.keys().map(|node| node.0).collect();
+        let histories = KEYS.map(|_| Vec::new()).to_vec();
+        Self { cluster, nodes, histories, open: Vec::new(), unknown: Vec::new(), reached: Reached::new() }
+    }
+
+    fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.cluster.choose(count as u64)).expect("small")
+    }
+
+    fn step(&mut self) {
+        let (node, other) = (self.pick(self.nodes.len()), self.pick(self.nodes.len()));
+        let (node, other) = (self.nodes[node], self.nodes[other]);
+        match self.cluster.choose(30) {
+            0 | 1 => {
+                let left = [PowerCut::Lost, PowerCut::StateAlone, PowerCut::Whole][self.pick(3)];
+                self.cluster.crash_leaving(node, left);
+                self.open.retain(|open| open.node != node);
+            }
+            2..=5 => self.restart_if_down(node),
+            6 if node != other => self.cluster.cut(node, other),
+            7 => self.cluster.isolate(node),
+            8..=11 => self.cluster.heal(),
+            12 => self.cluster.hold_disk(node),
+            13 | 14 => self.cluster.release_disk(node),
+            15 => self.cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested)),
+            16 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Low))),
+            17 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough))),
+            _ if self.cluster.node(node).core.is_none() => {}
+            18 | 19 if !self.unknown.is_empty() => self.resolve(node),
+            _ => self.command(node),
+        }
+        let pause = self.cluster.choose(60);
+        self.cluster.run(Duration::from_millis(pause));
+        self.look();
+    }
+
+    fn command(&mut self, node: u64) {
+        let register = self.pick(KEYS.len());
+        let number = self.histories[register].len();
+        let part = Bytes::copy_from_slice(&u16::try_from(number).expect("a short history").to_le_bytes());
+        let kind = match self.cluster.choose(8) {
+            0..=2 => Kind::Append,
+            3 => Kind::Delete,
+            4 | 5 => Kind::CompareAndSet(self.last_version(register)),
+            _ => Kind::Read,
+        };
+        let began = self.cluster.now();
+        self.histories[register].push(Operation { kind, began, told: Vec::new() });
+        let key = KEYS[register];
+        let id = match kind {
+            Kind::Read => Asked::Read(self.cluster.read(node, key)),
+            Kind::Append => {
+                let change = Change::Apply { function: "append".to_owned(), argument: part };
+                Asked::Change(self.cluster.change(node, key, change))
+            }
+            Kind::Delete => Asked::Change(self.cluster.delete(node, key)),
+            Kind::CompareAndSet(expected) => {
+                let change = Change::CompareAndSet { expected: Expected::Version(expected), value: Some(part) };
+                Asked::Change(self.cluster.change(node, key, change))
+            }
+        };
+        self.open.push(Open { register, number, node, id });
+    }
+
+    /// The version that was seen last.
+    fn last_version(&self, register: usize) -> Version {
+        let told = self.histories[register].iter().flat_map(|operation| &operation.told);
+        told.filter_map(|(_, told)| match told {
+            Told::Done(found) | Told::Saw(found) => Some(found.version),
+            _ => None,
+        })
+        .max()
+        .unwrap_or_default()
+    }
+
+    fn resolve(&mut self, node: u64) {
+        let at = self.pick(self.unknown.len());
+        let (register, number, change, trace) = self.unknown[at];
+        let id = Asked::Resolve(self.cluster.resolve(node, KEYS[register], change, trace));
+        self.open.push(Open { register, number, node, id });
+    }
+
+    /// Notes the answers since the last look.
+    fn look(&mut self) {
+        let now = self.cluster.now();
+        for open in std::mem::take(&mut self.open) {
+            let node = self.cluster.node(open.node);
+            let (name, told) = match open.id {
+                Asked::Read(id) => match node.read(id) {
+                    None => {
+                        self.open.push(open);
+                        continue;
+                    }
+                    Some(ReadOutcome::Found(found)) => ("read", Some(Told::Saw(found.clone()))),
+                    Some(_) => ("failed read", None),
+                },
+                Asked::Resolve(id) => match node.resolved(id) {
+                    None => {
+                        self.open.push(open);
+                        continue;
+                    }
+                    Some(ResolveOutcome::TookEffect { version, .. }) => ("took effect", Some(Told::Made(*version))),
+                    Some(ResolveOutcome::NotApplied(_)) => ("not applied", Some(Told::Nothing)),
+                    Some(ResolveOutcome::Forgotten(_)) => ("forgotten", None),
+                    Some(_) => ("failed resolution", None),
+                },
+                Asked::Change(id) => match node.changed(id) {
+                    None => {
+                        self.open.push(open);
+                        continue;
+                    }
+                    Some(ChangeOutcome::Done(found)) => ("done", Some(Told::Done(found.clone()))),
+                    Some(ChangeOutcome::DoneBefore { version, .. }) => ("done before", Some(Told::Made(*version))),
+                    Some(ChangeOutcome::Conflict(found)) => ("conflict", Some(Told::Saw(found.clone()))),
+                    Some(ChangeOutcome::Unknown(trace)) => {
+                        self.unknown.push((open.register, open.number, id, *trace));
+                        ("unknown", None)
+                    }
+                    Some(_) => ("not tried", Some(Told::Nothing)),
+                },
+            };
+            *self.reached.entry(name).or_default() += 1;
+            self.histories[open.register][open.number].told.extend(told.map(|told| (now, told)));
+        }
+    }
+
+    /// Everything works again: every register is written and read, and deleted ones are removed everywhere.
+    fn heal(&mut self) {
+        self.cluster.heal();
+        self.cluster.faults = Faults::default();
+        for node in self.nodes.clone() {
+            self.restart_if_down(node);
+            self.cluster.release_disk(node);
+            self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough)));
+        }
+        self.cluster.run(Duration::from_secs(5));
+        self.look();
+        for node in self.nodes.clone() {
+            self.command(node);
+            self.cluster.run(Duration::from_secs(2));
+            self.look();
+        }
+        assert!(self.open.is_empty(), "every command has an answer");
+        let removed = self.cluster.nodes.values().map(|node| node.disk.node_state().removed).max();
+        *self.reached.entry("removed").or_default() += u64::from(removed > Some(0));
+        let deleted = KEYS.map(|key| self.cluster.delete(self.nodes[0], key));
+        self.cluster.run(Duration::from_mins(5));
+        for id in deleted {
+            let outcome = self.cluster.node(self.nodes[0]).changed(id);
+            assert!(matches!(outcome, Some(ChangeOutcome::Done(_))), "it is deleted: {outcome:?}");
+        }
+        for (node, state) in &self.cluster.nodes {
+            assert_eq!(state.halted, None, "node {node} did not stop");
+            let status = state.core().status();
+            let left = KEYS.map(|key| state.core().register(key));
+            let is_removed = (status.registers, status.waiting) == (0, 0);
+            assert!(is_removed, "node {node} has removed what was deleted: {status:?} {left:?}");
+        }
+        let before = self.cluster.traffic().messages;
+        self.cluster.run(Duration::from_mins(10));
+        assert_eq!(self.cluster.traffic().messages, before, "who has nothing to do is silent");
+        self.histories.iter().for_each(|history| judge(history));
+    }
+}
+
+impl Run {
+    fn restart_if_down(&mut self, node: u64) {
+        if self.cluster.node(node).core.is_none() {
+            self.cluster.restart(node);
+        }
+    }
+}
+
+#[test]
+fn laws_hold_under_random_faults_and_life_returns() {
+    let mut reached = Reached::new();
+    for seed in seeds() {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut run = Run::new(seed);
+            for _ in 0..80 {
+                run.step();
+            }
+            run.heal();
+            run.reached
+        });
+        let Ok(of_run) = outcome else { panic!("seed {seed}") };
+        for (name, count) in of_run {
+            *reached.entry(name).or_default() += count;
+        }
+    }
+    if seeds().count() < 300 {
+        return;
+    }
+    let expected = [
+        ("done", 2_500),
+        ("read", 1_300),
+        ("conflict", 300),
+        ("unknown", 80),
+        ("took effect", 25),
+        ("not applied", 8),
+        ("forgotten", 5),
+        ("done before", 25),
+        ("removed", 130),
+    ];
+    for (name, least) in expected {
+        assert!(reached.get(name).is_some_and(|count| *count >= least), "{name} is reached: {reached:?}");
+    }
+}
