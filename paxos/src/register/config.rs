@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::{NodeId, SessionId, crc32c};
+use quorate_protocol::{NodeId, crc32c};
 
 use super::ConfigError;
 use super::codec::describe;
@@ -25,7 +25,6 @@ use crate::QuorumSystem;
 pub struct Config {
     node: NodeId,
     seed: u64,
-    session: SessionId,
     roles: Roles,
     functions: Functions,
     settings: Settings,
@@ -199,14 +198,7 @@ impl Config {
         }
         let description = describe(&roles);
         let system = crc32c(&description);
-        Ok(Self { node, seed, session: SessionId::default(), roles, functions, settings, description, system })
-    }
-
-    /// Sets the session of the ids that [`Register::draw_id`](super::Register::draw_id) draws. Give every start another
-    /// one.
-    pub fn with_session(mut self, session: SessionId) -> Self {
-        self.session = session;
-        self
+        Ok(Self { node, seed, roles, functions, settings, description, system })
     }
 
     /// Id of this node.
@@ -217,11 +209,6 @@ impl Config {
     /// Seed of the random numbers.
     pub fn seed(&self) -> u64 {
         self.seed
-    }
-
-    /// The session of the ids that this node draws.
-    pub fn session(&self) -> SessionId {
-        self.session
     }
 
     /// The roles.

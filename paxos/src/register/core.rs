@@ -1,8 +1,8 @@
 //! The core: it takes every input and gives every output.
 
 use quorate_protocol::{
-    FailedWrite, Input, Instant, NodeId, Now, Output, PersistFailure, ProposalId, Protocol, RecoverError, Recovery,
-    Signal, Standing, Ticket, View, ViewWriter,
+    FailedWrite, Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, RecoverError, Recovery, Signal,
+    Standing, Ticket, View, ViewWriter,
 };
 
 use super::acceptor::{Acceptor, on_require_ages};
@@ -32,8 +32,6 @@ pub struct Register {
     pub(super) proposer: Proposer,
     pub(super) remover: Remover,
     pub(super) copier: Copier,
-    /// Number of the last id that was drawn.
-    drawn: u64,
 }
 
 impl Protocol for Register {
@@ -59,7 +57,7 @@ impl Protocol for Register {
         let table = Table::read(recovery.journal)?;
         let base = Base::new(now, config, state, table.round());
         let (acceptor, proposer, remover) = (Acceptor::new(table), Proposer::default(), Remover::default());
-        Ok(Self { base, acceptor, proposer, remover, copier, drawn: 0 })
+        Ok(Self { base, acceptor, proposer, remover, copier })
     }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
@@ -126,12 +124,6 @@ impl Register {
         RegisterObstacle::all_of(self)
     }
 
-    /// Draws an id for a change, in the session of the configuration. No two are equal.
-    pub fn draw_id(&mut self) -> ProposalId {
-        self.drawn += 1;
-        ProposalId { session: self.base.config.session(), sequence: self.drawn }
-    }
-
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
         let Self { base, proposer, .. } = self;
         match input {
@@ -140,8 +132,8 @@ impl Register {
             Input::Signal(signal) => return self.on_signal(signal),
             Input::Command(Command::Change { key, id, change }) => proposer.on_change(base, &key, id, change),
             Input::Command(Command::Read { key, id }) => proposer.on_read(base, &key, id),
-            Input::Command(Command::Resolve { key, id, change, trace }) => {
-                proposer.on_resolve(base, &key, id, change, trace);
+            Input::Command(Command::Resolve { key, id, trace }) => {
+                proposer.on_resolve(base, &key, id, trace);
             }
             Input::Completed { answer, .. } => match answer {},
         }
@@ -323,7 +315,7 @@ impl Register {
 
 impl Command {
     /// The event that refuses this command.
-    fn refused(&self, reason: CommandRefusal) -> Event {
+    pub(super) fn refused(&self, reason: CommandRefusal) -> Event {
         match self {
             Self::Change { id, .. } => Event::Changed { id: *id, outcome: ChangeOutcome::NotTried(reason) },
             Self::Read { id, .. } => Event::Read { id: *id, outcome: ReadOutcome::Failed(reason) },

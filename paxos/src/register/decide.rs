@@ -96,9 +96,9 @@ impl Basis {
     }
 
     /// What became of a change, once the present content is chosen in a ballot above all its tries.
-    pub(crate) fn resolve(&self, change: ProposalId, trace: &Trace) -> ResolveOutcome {
+    pub(crate) fn resolve(&self, trace: &Trace) -> ResolveOutcome {
         let found = self.found();
-        match judge(self.content.as_ref(), self.removed, change, Some(trace)) {
+        match judge(self.content.as_ref(), self.removed, trace.id, Some(trace)) {
             Verdict::TookEffect(version) => ResolveOutcome::TookEffect { version, found },
             Verdict::Absent => ResolveOutcome::NotApplied(found),
             Verdict::Forgotten => ResolveOutcome::Forgotten(found),

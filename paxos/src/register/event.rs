@@ -110,9 +110,7 @@ pub enum Command {
         key: Bytes,
         /// Number of this command.
         id: ReadId,
-        /// Id of the change.
-        change: ProposalId,
-        /// The trace from its outcome.
+        /// The trace from the outcome of the change.
         trace: Trace,
     },
 }
@@ -176,10 +174,20 @@ pub enum ChangeOutcome {
 /// What [`Command::Resolve`] needs to know of a change whose outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Trace {
+    /// Id of the change.
+    pub id: ProposalId,
     /// The lowest version on which the change was based in any of its tries.
     pub base: Version,
     /// Ballot of the first try. The change made no version below it.
     pub first: Ballot,
+}
+
+impl Trace {
+    /// The trace of a change of which nothing but the id is known. It tells whether the change took effect only as long
+    /// as the register remembers the change.
+    pub fn of(id: ProposalId) -> Self {
+        Self { id, base: Version::ZERO, first: Ballot::ZERO }
+    }
 }
 
 /// Answer to a read.
@@ -242,4 +250,10 @@ pub enum CommandRefusal {
     BallotsExhausted,
     /// The group has stopped on this node.
     Halted,
+    /// The node is about to stop.
+    ShuttingDown,
+    /// The node has stopped.
+    Stopped,
+    /// The node hosts no such group.
+    NoGroup,
 }

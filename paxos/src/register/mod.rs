@@ -22,6 +22,8 @@ pub mod message;
 mod proposer;
 mod reader;
 mod remover;
+#[cfg(feature = "server")]
+mod server;
 mod state;
 mod status;
 mod table;
@@ -38,4 +40,6 @@ pub use event::{
 };
 pub use explain::RegisterObstacle;
 pub use message::Message;
+#[cfg(feature = "server")]
+pub use server::{CHANNEL, RegisterHandle, Registers, host, host_with};
 pub use status::{RegisterStatus, Status};

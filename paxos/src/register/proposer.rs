@@ -52,14 +52,14 @@ impl Proposer {
     }
 
     /// Handles the question what became of a change.
-    pub(crate) fn on_resolve(&mut self, base: &mut Base, key: &[u8], id: ReadId, change: ProposalId, trace: Trace) {
+    pub(crate) fn on_resolve(&mut self, base: &mut Base, key: &[u8], id: ReadId, trace: Trace) {
         if let Some(reason) = refusal(base, key, self.waiting).or_else(|| unable(base)) {
             let outcome = ResolveOutcome::Failed(reason);
             return base.chassis.outbox.event(Event::Resolved { id, outcome });
         }
         self.waiting += 1;
         let until = timeout(base);
-        self.push(key, Job::Resolve { id, change, trace, until });
+        self.push(key, Job::Resolve { id, trace, until });
     }
 
     /// Handles a read of the application.
@@ -238,14 +238,12 @@ impl Proposer {
                         let first = trace.map_or(ballot, |trace| trace.first);
                         let based = basis.version();
                         let lowest = trace.map_or(based, |trace| trace.base.min(based));
-                        *trace = Some(Trace { base: lowest, first });
+                        *trace = Some(Trace { id: *id, base: lowest, first });
                         (content, JobResult::Changed(outcome))
                     }
                 }
             }
-            Some(Job::Resolve { change, trace, .. }) => {
-                (basis.kept(key), JobResult::Resolved(basis.resolve(*change, trace)))
-            }
+            Some(Job::Resolve { trace, .. }) => (basis.kept(key), JobResult::Resolved(basis.resolve(trace))),
             Some(Job::Read { .. }) if is_settled => {
                 return self.end(base, key, work, JobResult::Read(basis.found()));
             }

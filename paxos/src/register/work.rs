@@ -39,7 +39,7 @@ pub(crate) enum Job {
     /// A change.
     Change { id: ProposalId, change: Change, until: Instant, trace: Option<Trace> },
     /// The question what became of a change.
-    Resolve { id: ReadId, change: ProposalId, trace: Trace, until: Instant },
+    Resolve { id: ReadId, trace: Trace, until: Instant },
     /// Reads that queries could not answer.
     Read { reads: Vec<WaitingRead> },
     /// A tombstone that every acceptor must accept before it is removed.
@@ -146,8 +146,8 @@ impl Work {
         for job in &self.jobs {
             match job {
                 Job::Change { id, change, until, trace } => writer.put(&(id, change, writer.time(*until), trace)),
-                Job::Resolve { id, change, trace, until } => {
-                    writer.put(&("resolve", id, change, trace, writer.time(*until)));
+                Job::Resolve { id, trace, until } => {
+                    writer.put(&("resolve", id, trace, writer.time(*until)));
                 }
                 Job::Read { reads } => reads.iter().for_each(|read| read.view(writer)),
                 Job::Spread { until } => writer.put(&("spread", writer.time(*until))),

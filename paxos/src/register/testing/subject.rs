@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use quorate_protocol::testing::Subject;
-use quorate_protocol::{Law, NodeId, SessionId, Ticket};
+use quorate_protocol::{Law, NodeId, Ticket};
 
 use super::laws::laws;
 use super::words::Records;
@@ -41,15 +41,13 @@ impl Subject for Register {
 
     const TELLS_LINKS: bool = true;
 
-    /// Each start uses another seed and another session than the last.
+    /// Each start uses another seed than the last.
     fn config(cluster: &Builder, node: NodeId, start: u64) -> Config {
         let seed = cluster.seed.wrapping_mul(1000).wrapping_add(node.0).wrapping_add(start << 32);
         let Setup { roles, functions, settings } = cluster.settings.clone();
         let majority = || QuorumSystem::majority((1..=cluster.nodes).map(NodeId)).expect("a sensible number of nodes");
         let roles = roles.unwrap_or_else(|| Roles::of(majority()));
-        let start = u32::try_from(start).expect("few starts");
-        let session = SessionId { incarnation: quorate_protocol::Incarnation(node.0.into()), start };
-        Config::new(node, seed, roles, functions, settings).expect("valid settings").with_session(session)
+        Config::new(node, seed, roles, functions, settings).expect("valid settings")
     }
 
     fn laws() -> Vec<Box<dyn Law<Self>>> {

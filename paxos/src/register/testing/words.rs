@@ -19,7 +19,7 @@ pub trait Calls {
     /// Reads a register on a node.
     fn read(&mut self, node: u64, key: &[u8]) -> ReadId;
     /// Asks a node what became of a change.
-    fn resolve(&mut self, node: u64, key: &[u8], change: ProposalId, trace: Trace) -> ReadId;
+    fn resolve(&mut self, node: u64, key: &[u8], trace: Trace) -> ReadId;
 
     /// Writes a value.
     fn set(&mut self, node: u64, key: &[u8], value: &[u8]) -> ProposalId {
@@ -57,10 +57,10 @@ impl Calls for Cluster {
         id
     }
 
-    fn resolve(&mut self, node: u64, key: &[u8], change: ProposalId, trace: Trace) -> ReadId {
+    fn resolve(&mut self, node: u64, key: &[u8], trace: Trace) -> ReadId {
         let id = ReadId(self.next_id());
         let key = Bytes::copy_from_slice(key);
-        self.input(NodeId(node), Input::Command(Command::Resolve { key, id, change, trace }));
+        self.input(NodeId(node), Input::Command(Command::Resolve { key, id, trace }));
         id
     }
 }

@@ -3,3 +3,5 @@
 mod history;
 mod outcomes;
 mod random;
+#[cfg(feature = "server")]
+mod server;

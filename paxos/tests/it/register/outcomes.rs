@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_paxos::register::testing::{Answers, Builder, Calls, Cluster, Setup};
 use quorate_paxos::register::{
-    Change, ChangeOutcome, CommandRefusal, Expected, Found, Functions, ReadOutcome, ResolveOutcome, Settings, Version,
+    Change, ChangeOutcome, CommandRefusal, Expected, Found, Functions, ReadOutcome, ResolveOutcome, Settings, Trace,
+    Version,
 };
 use quorate_protocol::ProposalId;
 
@@ -137,7 +138,7 @@ fn a_change_without_a_quorum_is_not_tried() {
 }
 
 /// Changes "one" into "two" on node 1. Only it and `accepted` accept, and nobody learns of the outcome.
-fn unknown(cluster: &mut Cluster, accepted: &[u64]) -> (ProposalId, quorate_paxos::register::Trace) {
+fn unknown(cluster: &mut Cluster, accepted: &[u64]) -> Trace {
     cluster.set(1, KEY, b"one");
     cluster.settle();
     cluster.park_all();
@@ -150,14 +151,14 @@ fn unknown(cluster: &mut Cluster, accepted: &[u64]) -> (ProposalId, quorate_paxo
     let Some(ChangeOutcome::Unknown(trace)) = cluster.node(1).changed(id) else {
         panic!("it may take effect: {:?}", cluster.node(1).changed(id))
     };
-    (id, *trace)
+    *trace
 }
 
 #[test]
 fn what_is_unknown_is_settled_by_a_read_at_a_higher_ballot() {
     let mut cluster = Cluster::of_three(1);
-    let (id, trace) = unknown(&mut cluster, &[2]);
-    let question = cluster.resolve(3, KEY, id, trace);
+    let trace = unknown(&mut cluster, &[2]);
+    let question = cluster.resolve(3, KEY, trace);
     cluster.run(Duration::from_secs(1));
     let outcome = cluster.node(3).resolved(question);
     assert!(
@@ -168,8 +169,8 @@ fn what_is_unknown_is_settled_by_a_read_at_a_higher_ballot() {
 #[test]
 fn what_no_other_node_knows_never_takes_effect() {
     let mut cluster = Cluster::of_three(1);
-    let (id, trace) = unknown(&mut cluster, &[]);
-    let question = cluster.resolve(3, KEY, id, trace);
+    let trace = unknown(&mut cluster, &[]);
+    let question = cluster.resolve(3, KEY, trace);
     cluster.run(Duration::from_secs(1));
     let outcome = cluster.node(3).resolved(question);
     assert!(matches!(outcome, Some(ResolveOutcome::NotApplied(found)) if found.value.as_deref() == Some(b"one")));
@@ -180,12 +181,12 @@ fn what_no_other_node_knows_never_takes_effect() {
 #[test]
 fn after_many_changes_nobody_knows_what_became_of_it() {
     let mut cluster = Cluster::of_three(1);
-    let (id, trace) = unknown(&mut cluster, &[2]);
+    let trace = unknown(&mut cluster, &[2]);
     for value in 0..5 {
         cluster.set(2, KEY, &[value]);
         cluster.run(Duration::from_secs(1));
     }
-    let question = cluster.resolve(3, KEY, id, trace);
+    let question = cluster.resolve(3, KEY, trace);
     cluster.run(Duration::from_secs(1));
     let outcome = cluster.node(3).resolved(question);
     assert!(matches!(outcome, Some(ResolveOutcome::TookEffect { .. })), "the last change of node 1: {outcome:?}");
@@ -196,7 +197,7 @@ fn after_many_changes_nobody_knows_what_became_of_it() {
         cluster.set(2, KEY, &[value]);
         cluster.run(Duration::from_secs(1));
     }
-    let question = cluster.resolve(3, KEY, id, trace);
+    let question = cluster.resolve(3, KEY, trace);
     cluster.run(Duration::from_secs(1));
     assert!(matches!(cluster.node(3).resolved(question), Some(ResolveOutcome::Forgotten(_))));
 }

@@ -32,8 +32,8 @@ struct Run {
     histories: Vec<Vec<Operation>>,
     /// The commands that may get an answer.
     open: Vec<Open>,
-    /// Changes whose outcome is unknown: register, number, id and trace.
-    unknown: Vec<(usize, usize, ProposalId, Trace)>,
+    /// Changes whose outcome is unknown: register, number and trace.
+    unknown: Vec<(usize, usize, Trace)>,
     reached: Reached,
 }
 
@@ -174,8 +174,8 @@ impl Run {
 
     fn resolve(&mut self, node: u64) {
         let at = self.pick(self.unknown.len());
-        let (register, number, change, trace) = self.unknown[at];
-        let id = Asked::Resolve(self.cluster.resolve(node, KEYS[register], change, trace));
+        let (register, number, trace) = self.unknown[at];
+        let id = Asked::Resolve(self.cluster.resolve(node, KEYS[register], trace));
         self.open.push(Open { register, number, node, id });
     }
 
@@ -212,7 +212,7 @@ impl Run {
                     Some(ChangeOutcome::DoneBefore { version, .. }) => ("done before", Some(Told::Made(*version))),
                     Some(ChangeOutcome::Conflict(found)) => ("conflict", Some(Told::Saw(found.clone()))),
                     Some(ChangeOutcome::Unknown(trace)) => {
-                        self.unknown.push((open.register, open.number, id, *trace));
+                        self.unknown.push((open.register, open.number, *trace));
                         ("unknown", None)
                     }
                     Some(_) => ("not tried", Some(Told::Nothing)),
