@@ -11,12 +11,11 @@ use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::laws;
 use quorate_paxos::synod::{
-    CHANNEL, Command, CommandRefusal, Event, GroupRoles, Message, Proposal, ProposalOutcome, ReadOutcome, Settings,
-    Synod, host_with,
+    CHANNEL, CommandRefusal, Decision, GroupRoles, Message, Proposal, ProposalOutcome, ReadOutcome, Settings, Synod,
+    host_with,
 };
-use quorate_protocol::{GroupId, Incarnation, Law, NodeId, ProposalId, Random, ReadId, SessionId, Violation};
+use quorate_protocol::{GroupId, Incarnation, Law, NodeId, Now, ProposalId, Random, SessionId, Violation};
 use quorate_runtime::group::{CallId, MakeGroup, Reply};
-use quorate_runtime::hosted::Hosted;
 use quorate_runtime::node::Node;
 use quorate_simulation::history::{EventKind, Function, History, HistoryEvent, Key, SearchBudget};
 use quorate_simulation::node_machine::{
@@ -65,11 +64,19 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutc
 
 /// The groups on a node: one for each decision.
 pub(crate) struct Decisions {
-    /// The calls that wait for a proposal, by its id and checksum. `reads` has the call that waits for each read.
-    proposals: BTreeMap<(GroupId, ProposalId, u32), Vec<u64>>,
-    reads: BTreeMap<(GroupId, ReadId), u64>,
-    listeners: BTreeMap<CallId, GroupId>,
+    /// The calls that wait in a group.
+    waiting: BTreeMap<CallId, Waiting>,
     known: u64,
+}
+
+/// What a call to a group is for.
+enum Waiting {
+    /// A client's proposal.
+    Proposal(u64),
+    /// A client's read.
+    Read(u64),
+    /// The node's own wait for the decision.
+    Decided,
 }
 
 /// A client's request for one decision.
@@ -121,47 +128,49 @@ impl Application for Decisions {
     }
 
     fn start(_: &GroupRoles, desk: &mut Desk<'_, Self>) -> Self {
-        let mut this =
-            Self { proposals: BTreeMap::new(), reads: BTreeMap::new(), listeners: BTreeMap::new(), known: 0 };
-        (1..=DECISIONS).for_each(|decision| this.listen(desk, GroupId(decision)));
+        let mut this = Self { waiting: BTreeMap::new(), known: 0 };
+        for decision in 1..=DECISIONS {
+            this.enter(desk, decision, Waiting::Decided, |decision, _, id| decision.wait(id));
+        }
         this
     }
 
     fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: Call) {
-        let (decision, command) = match what {
+        match what {
             Call::Propose { decision, number, name } => {
                 let proposal = proposal(number, name);
-                let of = (GroupId(decision), proposal.id, proposal.checksum);
-                self.proposals.entry(of).or_default().push(call);
-                (decision, Command::Propose(proposal))
+                self.enter(desk, decision, Waiting::Proposal(call), |decision, now, id| {
+                    decision.propose_again(now, id, proposal);
+                });
             }
             Call::Read { decision } => {
-                let id = ReadId(desk.call_id().0);
-                self.reads.insert((GroupId(decision), id), call);
-                (decision, Command::Read { id })
+                self.enter(desk, decision, Waiting::Read(call), Decision::read);
             }
-        };
-        let _ = desk.enter(GroupId(decision), |hosted: &mut Hosted<Synod>, now| hosted.command(now, command));
+        }
     }
 
-    fn reply(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, _: CallId, reply: Reply) {
-        if reply != Reply::Told {
-            return;
-        }
-        let told = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.take());
-        for told in told.unwrap_or_default() {
-            match told {
-                quorate_runtime::hosted::Told::Event(event) => self.event(desk, group, event),
-                quorate_runtime::hosted::Told::Request { request, .. } => match request {},
-                quorate_runtime::hosted::Told::Lost(count) => {
-                    desk.halt(format!("{count} events of a core were dropped"));
-                }
-                quorate_runtime::hosted::Told::Serving | quorate_runtime::hosted::Told::NotServing { .. } => {
-                    desk.halt("the core of no bound group came or went".to_owned());
+    fn reply(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, id: CallId, reply: Reply) {
+        let Some(waiting) = self.waiting.remove(&id) else { return };
+        let is_told = reply == Reply::Told;
+        match waiting {
+            Waiting::Proposal(call) => {
+                let outcome = desk.enter(group, |decision: &mut Decision, _| decision.take_outcome(id));
+                let outcome = outcome.filter(|_| is_told).unwrap_or(ProposalOutcome::Unknown);
+                Self::on_outcome(desk, call, &outcome);
+            }
+            Waiting::Read(call) => {
+                let outcome = desk.enter(group, |decision: &mut Decision, _| decision.take_read(id));
+                let outcome = outcome.filter(|_| is_told).unwrap_or(ReadOutcome::Failed(CommandRefusal::Halted));
+                Self::on_read(desk, call, &outcome);
+            }
+            Waiting::Decided => {
+                let decided = desk.enter(group, |decision: &mut Decision, _| decision.take_decided(id));
+                if is_told && decided.is_some_and(|decided| decided.is_ok()) {
+                    self.known += 1;
+                    desk.sometimes("a value was chosen");
                 }
             }
         }
-        self.listen(desk, group);
     }
 
     fn later(&mut self, _: &mut Desk<'_, Self>, (): ()) {}
@@ -183,54 +192,49 @@ impl Application for Decisions {
 }
 
 impl Decisions {
-    fn listen(&mut self, desk: &mut Desk<'_, Self>, group: GroupId) {
+    fn enter(
+        &mut self,
+        desk: &mut Desk<'_, Self>,
+        decision: u64,
+        waiting: Waiting,
+        f: impl FnOnce(&mut Decision, Now, CallId),
+    ) {
         let id = desk.call_id();
-        self.listeners.insert(id, group);
-        let _ = desk.enter(group, |hosted: &mut Hosted<Synod>, _| hosted.listen(id));
+        self.waiting.insert(id, waiting);
+        let _ = desk.enter(GroupId(decision), |decision: &mut Decision, now| f(decision, now, id));
     }
 
-    fn event(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, event: Event) {
-        match event {
-            Event::Chosen(_) => {
-                self.known += 1;
-                desk.sometimes("a value was chosen");
+    fn on_outcome(desk: &mut Desk<'_, Self>, call: u64, outcome: &ProposalOutcome) {
+        let answer = match outcome {
+            ProposalOutcome::Chosen => ClientAnswer::Done(Reading::Own),
+            ProposalOutcome::Superseded { chosen } => {
+                desk.sometimes("another proposal was chosen");
+                ClientAnswer::Done(Reading::Number(number_of(chosen)))
             }
-            Event::Proposed { id, checksum, outcome } => {
-                let answer = match outcome {
-                    ProposalOutcome::Chosen => ClientAnswer::Done(Reading::Own),
-                    ProposalOutcome::Superseded { chosen } => {
-                        desk.sometimes("another proposal was chosen");
-                        ClientAnswer::Done(Reading::Number(number_of(&chosen)))
-                    }
-                    ProposalOutcome::IdReused { chosen } => {
-                        desk.sometimes(SHARED_NAME);
-                        ClientAnswer::Done(Reading::Number(number_of(&chosen)))
-                    }
-                    ProposalOutcome::NotTried(_) => ClientAnswer::NotDone,
-                    _ => {
-                        desk.sometimes("nobody knew in time");
-                        ClientAnswer::Unknown
-                    }
-                };
-                for call in self.proposals.remove(&(group, id, checksum)).unwrap_or_default() {
-                    desk.answer(call, answer.clone());
-                }
+            ProposalOutcome::IdReused { chosen } => {
+                desk.sometimes(SHARED_NAME);
+                ClientAnswer::Done(Reading::Number(number_of(chosen)))
             }
-            Event::Read { id, outcome } => {
-                let answer = match outcome {
-                    ReadOutcome::Chosen(chosen) => ClientAnswer::Done(Reading::Number(number_of(&chosen))),
-                    ReadOutcome::NoneYet => {
-                        desk.sometimes("a read found nothing");
-                        ClientAnswer::Done(Reading::Nothing)
-                    }
-                    ReadOutcome::Failed(CommandRefusal::TimedOut) => ClientAnswer::Unknown,
-                    _ => ClientAnswer::NotDone,
-                };
-                if let Some(call) = self.reads.remove(&(group, id)) {
-                    desk.answer(call, answer);
-                }
+            ProposalOutcome::NotTried(_) => ClientAnswer::NotDone,
+            _ => {
+                desk.sometimes("nobody knew in time");
+                ClientAnswer::Unknown
             }
-        }
+        };
+        desk.answer(call, answer);
+    }
+
+    fn on_read(desk: &mut Desk<'_, Self>, call: u64, outcome: &ReadOutcome) {
+        let answer = match outcome {
+            ReadOutcome::Chosen(chosen) => ClientAnswer::Done(Reading::Number(number_of(chosen))),
+            ReadOutcome::NoneYet => {
+                desk.sometimes("a read found nothing");
+                ClientAnswer::Done(Reading::Nothing)
+            }
+            ReadOutcome::Failed(CommandRefusal::TimedOut) => ClientAnswer::Unknown,
+            _ => ClientAnswer::NotDone,
+        };
+        desk.answer(call, answer);
     }
 }
 
@@ -249,7 +253,7 @@ fn number_of(proposal: &Proposal) -> u64 {
 }
 
 fn cores(node: &Node) -> impl Iterator<Item = (GroupId, &Synod)> {
-    (1..=DECISIONS).map(GroupId).filter_map(|group| Some((group, node.group::<Hosted<Synod>>(group)?.core()?)))
+    (1..=DECISIONS).map(GroupId).filter_map(|group| Some((group, node.group::<Decision>(group)?.core()?)))
 }
 
 fn settings() -> Settings {
@@ -421,7 +425,7 @@ impl ClusterLaws<Machine> for DecisionLaws {
 }
 
 fn core_of<'a>(view: &NodeView<'a, Machine>, group: GroupId) -> Option<&'a Synod> {
-    view.machine?.node().group::<Hosted<Synod>>(group)?.core()
+    view.machine?.node().group::<Decision>(group)?.core()
 }
 
 const SHARED_NAME: &str = "two values had one name";

@@ -1,5 +1,7 @@
 //! Commands of the application to a node, and events for it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use quorate_protocol::{ProposalId, ReadId, crc32c};
 
@@ -148,4 +150,33 @@ pub enum CommandRefusal {
     BallotsExhausted,
     /// The group has stopped on this node.
     Halted,
+    /// The node is shutting down.
+    ShuttingDown,
+    /// The node hosts no such decision.
+    NoGroup,
+    /// The node has stopped.
+    Stopped,
 }
+
+impl fmt::Display for CommandRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the value is too long",
+            Self::Overloaded => "too many calls wait",
+            Self::IdReused => "another value waits under the same id",
+            Self::Damaged => "the value does not match its checksum",
+            Self::StorageLow => "the disk is nearly full",
+            Self::NotProposer => "this node is not a proposer",
+            Self::TimedOut => "no quorum answered in time",
+            Self::NotIntroduced => "this node has not been introduced to every node of the group yet",
+            Self::Stranger => "a peer knows another disk under this node's id",
+            Self::BallotsExhausted => "this node has no ballot left",
+            Self::Halted => "the group has stopped on this node",
+            Self::ShuttingDown => "the node is shutting down",
+            Self::NoGroup => "the node hosts no such decision",
+            Self::Stopped => "the node has stopped",
+        })
+    }
+}
+
+impl std::error::Error for CommandRefusal {}

@@ -32,5 +32,5 @@ pub use event::{Command, CommandRefusal, Event, Proposal, ProposalOutcome, ReadO
 pub use explain::DecisionObstacle;
 pub use message::Message;
 #[cfg(feature = "server")]
-pub use server::{CHANNEL, host, host_with};
+pub use server::{CHANNEL, Decision, SynodHandle, WAITING_MAX, host, host_with};
 pub use status::{AttemptStatus, Status};

@@ -4,16 +4,15 @@ use std::any::Any;
 
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::runtime::group::Group;
-use quorate_paxos::runtime::hosted::Hosted;
 use quorate_paxos::runtime::{BoxError, GroupStart};
 use quorate_paxos::synod::testing::Calls;
-use quorate_paxos::synod::{self, Settings, Synod, host, host_with};
+use quorate_paxos::synod::{self, Decision, Settings, host, host_with};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{ClusterId, Configuration, GroupId, Identity, Incarnation, Input, NodeId, Now, SessionId};
 
 use crate::support::{ballot, prepare, three};
 
-fn start(node: u64, nodes: u64, disk: &Stream) -> GroupStart {
+pub(crate) fn start(node: u64, nodes: u64, disk: &Stream) -> GroupStart {
     GroupStart {
         now: Now::default(),
         group: GroupId(1),
@@ -31,8 +30,8 @@ fn start(node: u64, nodes: u64, disk: &Stream) -> GroupStart {
 /// The acceptors and the learners.
 fn roles(group: Result<Box<dyn Group>, BoxError>) -> (Vec<u64>, Vec<u64>) {
     let group: Box<dyn Any> = group.expect("it opens");
-    let hosted: &Hosted<Synod> = group.downcast_ref().expect("a hosted core");
-    let group = hosted.core().expect("served").config().group();
+    let decision: &Decision = group.downcast_ref().expect("a decision");
+    let group = decision.core().expect("served").config().group();
     let ids = |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
     (ids(group.quorums().acceptors()), ids(group.learners()))
 }

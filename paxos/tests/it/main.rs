@@ -1,6 +1,8 @@
 //! Behaviour through the public API.
 
 mod bounds;
+#[cfg(feature = "server")]
+mod callers;
 mod formats;
 #[cfg(feature = "server")]
 mod founding;
@@ -11,5 +13,7 @@ mod random;
 mod reads;
 mod register;
 mod rows;
+#[cfg(feature = "server")]
+mod served;
 mod support;
 mod views;

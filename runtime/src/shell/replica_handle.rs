@@ -362,7 +362,7 @@ impl<L, S> fmt::Debug for StatusWatch<L, S> {
 
 impl<T> Pending<T> {
     /// Makes the answer of a call. `lost` makes it if the call itself has none.
-    pub(crate) fn new(answer: CallAnswer<T>, lost: fn(CallError) -> T) -> Self {
+    pub fn new(answer: CallAnswer<T>, lost: fn(CallError) -> T) -> Self {
         Self { answer, lost }
     }
 

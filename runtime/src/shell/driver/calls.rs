@@ -129,7 +129,7 @@ impl NodeHandle {
 
     /// As [`look`](Self::look) if `f` returns an answer, and as [`ask`](Self::ask) if it returns the code that makes
     /// the answer from the reply.
-    pub(crate) fn look_or_ask<G: Group, T: Send + 'static, A>(
+    pub fn look_or_ask<G: Group, T: Send + 'static, A>(
         &self,
         group: GroupId,
         bytes: usize,
@@ -249,7 +249,7 @@ impl LocalHandle {
     }
 
     /// As `NodeHandle::look_or_ask`, on the loop's own thread.
-    pub(crate) fn look_or_ask<G: Group, T: 'static, A>(
+    pub fn look_or_ask<G: Group, T: 'static, A>(
         &self,
         group: GroupId,
         bytes: usize,
