@@ -228,9 +228,9 @@ fn a_shutdown_answers_what_was_asked() {
     desk.is_disk_slow = true;
     let (proposal, waits) = (desk.propose(b"one"), desk.wait());
     desk.shut_down();
-    assert!(!desk.decision.is_settled(), "a proposal is under way");
     assert_eq!(desk.reply(waits), Some(Reply::Told), "it could wait for ever");
     assert_eq!(desk.decision.take_decided(waits), Err(CommandRefusal::ShuttingDown));
+    assert!(!desk.decision.is_settled(), "a proposal is under way");
     let (late, read, waits) = (desk.propose(b"two"), desk.read(), desk.wait());
     assert_eq!(desk.outcome(late), ProposalOutcome::NotTried(CommandRefusal::ShuttingDown));
     assert_eq!(desk.reading(read), ReadOutcome::Failed(CommandRefusal::ShuttingDown));
