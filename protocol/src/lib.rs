@@ -14,6 +14,8 @@ mod protocol;
 mod random;
 mod recovery;
 mod replicated_log;
+#[cfg(feature = "replication")]
+pub mod replication;
 mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -19,6 +19,10 @@ use crate::{
 pub trait ReplicatedLog:
     Protocol<Command = LogCommand, Event = LogEvent, Request = LogRequest, Answer = LogAnswer>
 {
+    /// Number of the transport's channel on which the protocol's messages travel. It stands for the protocol in what a
+    /// group is founded with, so that nodes never mix protocols in a group.
+    const CHANNEL: u16 = 16;
+
     /// Committed entries from index `from` on, as many as fit `bytes_max`, but at least one if there is one. Never
     /// beyond the index of the last [`LogEvent::Committed`].
     fn entries(&self, from: LogIndex, bytes_max: usize) -> Committed;

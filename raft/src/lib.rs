@@ -1,46 +1,21 @@
 #![doc = include_str!("../README.md")]
-#![allow(clippy::unnecessary_wraps, reason = "handlers all return the same, so that the router passes it on")]
 
-mod candidate;
-mod clock;
-mod codec;
-mod commitment;
-mod config;
-mod disk;
-mod durable;
 mod election;
-mod error;
-mod follower;
-mod invariants;
-mod leader;
-mod lease;
-mod log;
-mod membership;
-pub mod message;
-mod peers;
-mod progress;
-mod pulls;
-mod quiet;
-mod quorum;
-mod raft;
-mod reads;
-mod role;
-#[cfg(feature = "server")]
-mod server;
-mod shared;
-mod snapshots;
-mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod transfer;
-mod view;
 
-pub use config::{Config, Settings, Start};
-pub use error::{ConfigError, Ignored};
-pub use lease::Lease;
-pub use message::Message;
-pub use raft::Raft;
+pub use election::UpToDateLog;
+pub use quorate_protocol::replication::{Config, ConfigError, Ignored, Lease, Message, Settings, Start, message};
 
 /// The server side: `Node`, `Replica`, and the tokio shell.
 #[cfg(feature = "server")]
 pub use quorate_runtime as runtime;
+
+/// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
+///
+/// Inputs go in through [`handle`](quorate_protocol::Protocol::handle), outputs come out of
+/// [`poll_output`](quorate_protocol::Protocol::poll_output), and [`deadline`](quorate_protocol::Protocol::deadline)
+/// returns the time of the next [`Signal::Timeout`](quorate_protocol::Signal::Timeout). Entries that were proposed or
+/// received since the last poll leave as one write and one message to each peer. The crate's documentation shows the
+/// loop around it.
+pub type Raft = quorate_protocol::replication::LogCore<UpToDateLog>;

@@ -27,5 +27,6 @@ pub use shell::driver::calls::NodeHandle;
 pub use shell::driver::changes::Change;
 pub use shell::driver::shutdown::Stopped;
 pub use shell::error::{ServerConfigError, ServerOpenError};
+pub use shell::launch::Launch;
 pub use shell::replica_handle::{LocalReplicaHandle, Pending, ReplicaHandle, StatusWatch};
-pub use shell::server::{Launch, Running, Server, ServerBuilder, bound, bound_with, replica, replica_with};
+pub use shell::server::{Running, Server, ServerBuilder, bound, bound_with, replica, replica_with};

@@ -553,7 +553,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Group for Replica<L, S> {
     }
 
     fn channel(&self) -> ChannelId {
-        ChannelId::FIRST_CORE
+        ChannelId(L::CHANNEL)
     }
 
     fn is_settled(&self) -> bool {

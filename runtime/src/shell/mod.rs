@@ -5,6 +5,7 @@
 pub(crate) mod directory;
 pub(crate) mod driver;
 pub(crate) mod error;
+pub(crate) mod launch;
 pub(crate) mod opening;
 pub(crate) mod replica_handle;
 pub(crate) mod server;

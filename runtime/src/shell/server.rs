@@ -32,6 +32,7 @@ use crate::shell::driver::clock::Clock;
 use crate::shell::driver::shutdown::Stopped;
 use crate::shell::driver::start::Parts;
 use crate::shell::error::{ServerConfigError, ServerOpenError};
+use crate::shell::launch::Launch;
 use crate::shell::opening::{Opened, Opening, Unstarted};
 use crate::shell::replica_handle::{LocalReplicaHandle, ReplicaHandle};
 use crate::shell::skip::{Skip, SkipError};
@@ -50,15 +51,6 @@ pub struct ServerBuilder {
     tcp: TcpSettings,
     read_addresses: ReadAddresses,
     tail_bytes_max: usize,
-}
-
-/// A replicated log that can be started with its usual settings, as [`ServerBuilder::replica`] does.
-pub trait Launch: ReplicatedLog + Hostable {
-    /// Returns the usual settings for a group that starts from this data.
-    ///
-    /// # Errors
-    /// When the settings exceed the limits of the node's transport or log.
-    fn config(start: &GroupStart) -> Result<Self::Config, BoxError>;
 }
 
 /// A node that is open but not yet running.

@@ -1,0 +1,29 @@
+//! Raft on the bench of the contract's crate: clusters of cores, the laws that hold across nodes, and their messages,
+//! writes and events in words.
+
+mod laws;
+mod settings;
+mod subject;
+mod words;
+
+use crate::{Configuration, LogIndex};
+
+use crate::replication::{Election, LogCore};
+
+pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
+pub use settings::small_settings;
+pub use subject::flip_cached;
+pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};
+
+/// Returns the configurations that a core has, with the indexes from which they are in force: the newest one at or
+/// before the base of the log, and every later one.
+#[must_use]
+pub fn configurations<E: Election>(core: &LogCore<E>) -> &[(LogIndex, Configuration)] {
+    core.shared.log.configurations().all()
+}
+
+/// A cluster of Raft cores.
+pub type Cluster<E> = crate::testing::Cluster<LogCore<E>>;
+
+/// The description of such a cluster.
+pub type Builder<E> = crate::testing::Builder<LogCore<E>>;
