@@ -2,6 +2,7 @@
 
 mod ballot;
 mod codec;
+pub mod log;
 mod quorum;
 pub mod register;
 pub mod synod;

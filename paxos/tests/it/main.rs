@@ -8,6 +8,7 @@ mod formats;
 mod founding;
 mod hostile;
 mod idle;
+mod log;
 mod outcomes;
 mod random;
 mod reads;

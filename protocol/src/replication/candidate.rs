@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{LogPosition, NodeId, ReadFailure, Standing, Term, Ticket};
+use crate::{Configuration, LogPosition, NodeId, ReadFailure, Standing, Term, Ticket};
 
+use crate::replication::catch_up::{CatchUp, Helping};
 use crate::replication::error::Ignored;
 use crate::replication::leader::Leader;
 use crate::replication::log_core::INDEX_MAX;
@@ -14,21 +15,27 @@ use crate::replication::shared::Shared;
 use crate::replication::{Election, LogCore};
 
 /// Votes that a (pre-)candidate has received.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VotesReceived {
     /// The answer of each voter. A candidate's own vote counts once it is durable.
     votes: BTreeMap<NodeId, bool>,
     /// The clocks of those who granted the vote.
     clocks: BTreeMap<NodeId, ClockReading>,
+    /// The ends of their logs.
+    logs: BTreeMap<NodeId, LogPosition>,
     /// The write that makes the candidate's own vote durable.
     own_vote: Ticket,
+    /// The way of an elected candidate to the newest log of its voters.
+    catch_up: Option<CatchUp>,
 }
 
 impl VotesReceived {
     /// Notes an answer. The first one counts: a candidate asks once, and a duplicate changes nothing.
-    fn note(&mut self, from: NodeId, verdict: Verdict, clock: ClockReading) {
-        if *self.votes.entry(from).or_insert(verdict == Verdict::Granted) {
-            self.clocks.entry(from).or_insert(clock);
+    fn note(&mut self, from: NodeId, response: VoteResponse) {
+        if *self.votes.entry(from).or_insert(response.verdict == Verdict::Granted) {
+            self.clocks.entry(from).or_insert(response.clock);
+            let log = LogPosition { index: response.last_index, term: response.last_term };
+            self.logs.entry(from).or_insert(log);
         }
     }
 
@@ -36,15 +43,48 @@ impl VotesReceived {
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.votes.remove(&node);
         self.clocks.remove(&node);
+        self.logs.remove(&node);
+        self.catch_up.take_if(|catch_up| catch_up.from == node);
+    }
+
+    /// Returns the voter with the newest log among those that granted their votes, and the end of that log.
+    pub(crate) fn best_log(&self) -> Option<(NodeId, LogPosition)> {
+        let best = self.logs.iter().max_by_key(|(_, log)| (log.term, log.index));
+        best.map(|(node, log)| (*node, *log))
+    }
+
+    /// Returns true if a quorum of this configuration has granted its votes.
+    pub(crate) fn has_won(&self, configuration: &Configuration) -> bool {
+        tally(configuration, |node| self.votes.get(&node).copied()) == Tally::Won
+    }
+
+    pub(crate) fn catch_up(&self) -> Option<CatchUp> {
+        self.catch_up
+    }
+
+    pub(crate) fn begin_catch_up(&mut self, catch_up: CatchUp) {
+        self.catch_up = Some(catch_up);
+    }
+
+    /// Notes that the logs are equal up to `at`.
+    pub(crate) fn advance_to(&mut self, at: LogPosition) {
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.at = at;
+        }
+    }
+
+    pub(crate) fn end_catch_up(&mut self) {
+        self.catch_up = None;
     }
 
     pub(crate) fn own_vote(&self) -> Ticket {
         self.own_vote
     }
 
-    /// The state that affects behaviour, except the ticket.
+    /// The state that affects behaviour, except the ticket and the time.
     pub(crate) fn view(&self) -> impl std::fmt::Debug + '_ {
-        (&self.votes, &self.clocks)
+        let catch_up = self.catch_up.map(|catch_up| (catch_up.from, catch_up.at));
+        (&self.votes, &self.clocks, &self.logs, catch_up)
     }
 }
 
@@ -108,7 +148,9 @@ impl<E: Election> LogCore<E> {
         let now = self.shared.chassis.now();
         let clock = ClockReading { log_time: self.shared.clock.log_time(now), wall_ms: now.wall_ms };
         let (term, asked, kind) = (self.shared.term(), request.term, request.kind);
-        self.shared.send(from, Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock }));
+        let LogPosition { index: last_index, term: last_term } = self.shared.log.end();
+        let response = VoteResponse { term, asked, kind, verdict, clock, last_index, last_term };
+        self.shared.send(from, Message::VoteResponse(response));
         Ok(())
     }
 
@@ -149,7 +191,7 @@ impl<E: Election> LogCore<E> {
             RoleState::Candidate(received) if !is_pre && response.asked == term => received,
             _ => return Err(Ignored::StaleAnswer),
         };
-        received.note(from, response.verdict, response.clock);
+        received.note(from, response);
         if is_pre && response.verdict == Verdict::Refused {
             self.pull_from(from);
         }
@@ -190,6 +232,8 @@ impl<E: Election> LogCore<E> {
             self.shared.fail_reads(ReadFailure::LeadershipLost);
         }
         self.shared.election.set_leader(leader);
+        // A leader has all that it asked for, and may change the log here while a load is under way.
+        self.shared.helping = Helping::default();
         // The wait of a quiet follower was not started again since it went quiet.
         if !matches!(&self.role, RoleState::Follower(follower) if !follower.is_quiet()) {
             self.shared.election.arm(self.shared.now());
@@ -229,7 +273,7 @@ impl<E: Election> LogCore<E> {
     }
 
     /// Becomes leader after a quorum has voted for this node.
-    fn become_leader(&mut self) {
+    pub(crate) fn become_leader(&mut self) {
         if let RoleState::Candidate(received) = &self.role {
             let voters: Vec<ClockReading> = received.clocks.values().copied().collect();
             self.shared.clock.begin(self.shared.chassis.now(), self.shared.log.log_time(), &voters);
@@ -242,7 +286,7 @@ impl<E: Election> LogCore<E> {
         let outcome = tally(self.shared.log.configuration(), |node| received.votes.get(&node).copied());
         match (outcome, &self.role) {
             (Tally::Won, RoleState::PreCandidate(_)) => self.become_candidate(VoteKind::Full),
-            (Tally::Won, _) => self.become_leader(),
+            (Tally::Won, _) => self.lead_or_catch_up(),
             (Tally::Lost, _) => self.role = RoleState::follower(),
             (Tally::Open, _) => {}
         }
@@ -260,7 +304,7 @@ fn may_grant<E: Election>(shared: &Shared<E>, candidate: NodeId, request: Reques
 }
 
 /// Requests the vote of every other voter. The request describes this log, so it waits until all of the log is durable.
-fn ask_for_votes<E: Election>(shared: &mut Shared<E>, kind: VoteKind, term: Term) {
+pub(crate) fn ask_for_votes<E: Election>(shared: &mut Shared<E>, kind: VoteKind, term: Term) {
     shared.write_whole_log();
     let (last_index, last_term) = (shared.log.last(), shared.log.last_term());
     let request = RequestVote { term, kind, last_index, last_term, founding: shared.durable.founding() };

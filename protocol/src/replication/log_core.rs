@@ -85,6 +85,10 @@ impl<E: Election> Protocol for LogCore<E> {
     fn deadline(&self) -> Option<Instant> {
         let of_role = match &self.role {
             RoleState::Leader(leader) => leader.deadline(&self.shared),
+            RoleState::Candidate(received) => {
+                let again_at = received.catch_up().map(|catch_up| catch_up.again_at);
+                again_at.into_iter().chain(self.campaign_at()).min()
+            }
             _ => self.campaign_at(),
         };
         self.shared.chassis.deadline(of_role.into_iter().chain(self.shared.reads.deadline()))
@@ -144,6 +148,7 @@ impl<E: Election> LogCore<E> {
             (Message::VoteResponse(message), _) => self.on_vote_response(from, message),
             (Message::PullEntries(message), _) => self.on_pull_entries(from, message),
             (Message::PulledEntries(message), _) => self.on_pulled_entries(from, message),
+            (Message::PulledSnapshot(message), _) => self.on_missing_snapshot(from, message),
             (Message::TimeoutNow(_), _) => self.on_timeout_now(),
             (Message::CommitNotice(message), _) => {
                 shared.commitment.follow(message.commit_index);
@@ -163,6 +168,7 @@ impl<E: Election> LogCore<E> {
             (Message::AppendResponse(message), RoleState::Leader(leader)) => {
                 leader.on_append_response(shared, from, message)
             }
+            (Message::AppendResponse(message), RoleState::Follower(_)) => shared.on_corrupt_help(from, message),
             (Message::HeartbeatResponse(message), RoleState::Leader(leader)) => {
                 leader.on_heartbeat_response(shared, from, message)
             }
@@ -300,8 +306,10 @@ impl<E: Election> LogCore<E> {
         let (to, ending) = match answer {
             LogAnswer::SnapshotDurable { snapshot } => {
                 self.shared.on_snapshot_durable(ticket, snapshot)?;
-                if let RoleState::Follower(follower) = &mut self.role {
-                    follower.owe_acknowledgement();
+                match &mut self.role {
+                    RoleState::Follower(follower) => follower.owe_acknowledgement(),
+                    RoleState::Candidate(_) => self.on_missing_snapshot_installed(),
+                    RoleState::PreCandidate(_) | RoleState::Leader(_) => {}
                 }
                 return Ok(());
             }
@@ -310,7 +318,7 @@ impl<E: Election> LogCore<E> {
             LogAnswer::SnapshotSendFailed { to } => (to, Ending::GivenUp),
             LogAnswer::SnapshotUnreadable { to } => (to, Ending::Unread),
         };
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Ignored::StaleAnswer) };
+        let RoleState::Leader(leader) = &mut self.role else { return self.on_sent_to_help(ticket) };
         let office = leader.peers.on_snapshot_ended(self.shared.now(), ticket, to, ending)?;
         self.act_on(office)
     }
@@ -348,7 +356,7 @@ impl<E: Election> LogCore<E> {
                 let office = leader.peers.on_load_failed(shared, ticket, failure)?;
                 self.act_on(office)
             }
-            (Signal::Loaded { .. }, _) => Err(Ignored::StaleAnswer),
+            (Signal::Loaded { ticket, result }, _) => self.on_loaded_to_help(ticket, result),
         }
     }
 
@@ -360,6 +368,7 @@ impl<E: Election> LogCore<E> {
             return self.act_on(office);
         }
         shared.ask_again();
+        self.ask_for_entries_again();
         let is_due = self.campaign_at().is_some_and(|at| at <= self.shared.now());
         if is_due { self.on_election_timeout() } else { Ok(()) }
     }
@@ -411,7 +420,10 @@ impl<E: Election> LogCore<E> {
         let is_longer = shared.log.persisted(|ticket| outbox.is_durable(ticket));
         match &mut self.role {
             RoleState::Leader(leader) if is_longer => leader.advance_commit(shared),
-            RoleState::Candidate(_) => self.count_own_vote(),
+            RoleState::Candidate(_) => {
+                self.count_own_vote();
+                self.lead_if_caught_up();
+            }
             _ => {}
         }
         Ok(())

@@ -9,7 +9,7 @@
 //! | [`InstallSnapshot`] | leader | follower | [`AppendResponse`], once the snapshot is in force |
 //! | [`ReadIndex`] | follower | leader | [`ReadIndexResponse`], after a round of heartbeats |
 //! | [`LeasePromise`] | follower | leader | nothing; it comes with the answer to a heartbeat |
-//! | [`PullEntries`] | node that was refused a pre-vote | the voter that refused | [`PulledEntries`], if it has more |
+//! | [`PullEntries`] | node that lacks entries | the voter that has them | [`PulledEntries`] or [`PulledSnapshot`] |
 //! | [`TimeoutNow`] | leader | the node that is to lead | [`RequestVote`] to every voter |
 //!
 //! Every message contains its sender's term. A message of an earlier term is ignored. But its sender is notified of the
@@ -59,6 +59,8 @@ pub enum Message {
     PullEntries(PullEntries),
     /// Wraps [`PulledEntries`].
     PulledEntries(PulledEntries),
+    /// Wraps [`PulledSnapshot`].
+    PulledSnapshot(PulledSnapshot),
 }
 
 /// Requests a vote (Raft §5.2), or asks whether the vote would be given (Raft thesis §9.6).
@@ -101,6 +103,10 @@ pub struct VoteResponse {
     pub verdict: Verdict,
     /// The voter's clocks, for a leader that does not know the log time itself.
     pub clock: ClockReading,
+    /// The index of the last entry in the voter's log.
+    pub last_index: LogIndex,
+    /// The term of that entry.
+    pub last_term: Term,
 }
 
 /// The clocks of a voter.
@@ -312,16 +318,16 @@ pub struct LeasePromise {
     pub span_us: u64,
 }
 
-/// Asks a voter that refused a pre-vote for the entries after the sender's log. Nodes send it if
-/// [`Settings::pull_before_election`](crate::replication::Settings::pull_before_election) is set.
+/// Asks a voter for the entries that the sender lacks: the voter that elected it although its own log is newer, or one
+/// that refused a pre-vote ([`Settings::pull_before_election`](crate::replication::Settings::pull_before_election)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PullEntries {
     /// The sender's term. It changes no node's term.
     pub term: Term,
-    /// The index of the last entry in the sender's log.
-    pub last_index: LogIndex,
+    /// The index of the entry after which entries are wanted.
+    pub prev_index: LogIndex,
     /// The term of that entry.
-    pub last_term: Term,
+    pub prev_term: Term,
 }
 
 /// Answers a [`PullEntries`]. The entries come from no leader: they are never acknowledged.
@@ -329,12 +335,24 @@ pub struct PullEntries {
 pub struct PulledEntries {
     /// The sender's term.
     pub term: Term,
-    /// The index of the last entry in the receiver's log, according to its question.
+    /// The index just before the first entry, as it was asked.
     pub prev_index: LogIndex,
     /// The term of that entry.
     pub prev_term: Term,
     /// The entries after it.
     pub batch: EntryBatch,
+}
+
+/// Answers a [`PullEntries`] of a node that was elected, if the log no longer has the entries: the content follows by
+/// way of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PulledSnapshot {
+    /// The term of both nodes.
+    pub term: Term,
+    /// The metadata of the snapshot.
+    pub snapshot: SnapshotMeta,
+    /// The checksum of the group's first configuration, if the sender knows it.
+    pub founding: Option<u32>,
 }
 
 impl Message {
@@ -356,6 +374,7 @@ impl Message {
             Self::LeasePromise(message) => message.term,
             Self::PullEntries(message) => message.term,
             Self::PulledEntries(message) => message.term,
+            Self::PulledSnapshot(message) => message.term,
         }
     }
 }
@@ -418,6 +437,13 @@ pub enum Small {
         /// First index and terms of the entries.
         header: BatchHeader,
     },
+    /// The term and the founding. The bytes of the metadata are the raw section.
+    PulledSnapshot {
+        /// The term of both nodes.
+        term: Term,
+        /// The checksum of the group's first configuration, if the sender knows it.
+        founding: Option<u32>,
+    },
 }
 
 impl Wire for Message {
@@ -456,6 +482,10 @@ impl Wire for Message {
                 let PulledEntries { term, prev_index, prev_term, .. } = *message;
                 Small::PulledEntries { term, prev_index, prev_term, header: message.batch.header().clone() }
             }
+            Self::PulledSnapshot(message) => {
+                raw.push(message.snapshot.encode());
+                Small::PulledSnapshot { term: message.term, founding: message.founding }
+            }
         }
     }
 
@@ -472,9 +502,10 @@ impl Wire for Message {
                 Ok(Self::PulledEntries(PulledEntries { term, prev_index, prev_term, batch }))
             }
             Small::InstallSnapshot { term, founding } => {
-                let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
-                let snapshot = SnapshotMeta::decode(&raw).map_err(|_| WireError::Malformed("snapshot metadata"))?;
-                Ok(Self::InstallSnapshot(InstallSnapshot { term, snapshot, founding }))
+                Ok(Self::InstallSnapshot(InstallSnapshot { term, snapshot: metadata(raw)?, founding }))
+            }
+            Small::PulledSnapshot { term, founding } => {
+                Ok(Self::PulledSnapshot(PulledSnapshot { term, snapshot: metadata(raw)?, founding }))
             }
             _ if !raw.is_empty() => Err(WireError::Sections),
             Small::RequestVote(message) => Ok(Self::RequestVote(message)),
@@ -491,4 +522,10 @@ impl Wire for Message {
             Small::PullEntries(message) => Ok(Self::PullEntries(message)),
         }
     }
+}
+
+/// Decodes the metadata of a snapshot, the only raw section.
+fn metadata(raw: Vec<Bytes>) -> Result<SnapshotMeta, WireError> {
+    let [raw] = raw.try_into().map_err(|_| WireError::Sections)?;
+    SnapshotMeta::decode(&raw).map_err(|_| WireError::Malformed("snapshot metadata"))
 }

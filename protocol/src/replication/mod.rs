@@ -2,6 +2,7 @@
 #![allow(clippy::unnecessary_wraps, reason = "handlers all return the same, so that the router passes it on")]
 
 mod candidate;
+mod catch_up;
 mod clock;
 mod codec;
 mod commitment;

@@ -11,7 +11,7 @@
 //! 3. **Never ahead of the own term.** No entry of a later term than the node's own is taken.
 //! 4. **Without a leader.** Neither side does this while it knows a living leader.
 
-use crate::{EntryBatch, LogIndex, NodeId, Standing};
+use crate::{EntryBatch, LogIndex, LogPosition, NodeId, Standing};
 
 use crate::replication::error::Ignored;
 use crate::replication::follower::take_entries;
@@ -24,17 +24,21 @@ impl<E: Election> LogCore<E> {
     pub(crate) fn pull_from(&mut self, voter: NodeId) {
         let shared = &mut self.shared;
         if shared.settings().pull_before_election {
-            let (last_index, last_term) = (shared.log.last(), shared.log.last_term());
+            let LogPosition { index: prev_index, term: prev_term } = shared.log.end();
             let term = shared.term();
-            shared.send(voter, Message::PullEntries(PullEntries { term, last_index, last_term }));
+            shared.send(voter, Message::PullEntries(PullEntries { term, prev_index, prev_term }));
         }
     }
 
     /// A node that lags asks for entries. Those that left the cache are not loaded for it.
     pub(crate) fn on_pull_entries(&mut self, from: NodeId, message: PullEntries) -> Result<(), Ignored> {
+        let is_elected = message.term == self.shared.term() && self.shared.durable.state().voted_for == Some(from);
+        if is_elected && self.shared.elects_any() {
+            return self.help_elected(from, message);
+        }
         self.check_pull(from)?;
         let shared = &mut self.shared;
-        let PullEntries { last_index: prev_index, last_term: prev_term, .. } = message;
+        let PullEntries { prev_index, prev_term, .. } = message;
         let is_behind = prev_index < shared.log.last() && shared.log.term_at(prev_index) == Some(prev_term);
         let bytes_max = shared.settings().batch_bytes_max;
         let entries = is_behind.then(|| shared.log.read(prev_index.next(), shared.log.last(), bytes_max)).flatten();
@@ -47,12 +51,14 @@ impl<E: Election> LogCore<E> {
 
     /// Takes entries that follow the last entry here, and asks for votes again.
     pub(crate) fn on_pulled_entries(&mut self, from: NodeId, message: PulledEntries) -> Result<(), Ignored> {
+        if matches!(self.role, RoleState::Candidate(_)) {
+            return self.on_missing_entries(from, message);
+        }
         self.check_pull(from)?;
         let shared = &mut self.shared;
         let PulledEntries { prev_index, prev_term, batch, .. } = message;
         let is_next = (prev_index, prev_term) == (shared.log.last(), shared.log.last_term());
-        let has_leader = shared.election.leader().is_some() || matches!(self.role, RoleState::Candidate(_));
-        if !is_next || has_leader {
+        if !is_next || shared.election.leader().is_some() {
             return Err(Ignored::StaleAnswer);
         }
         let (term, commit_index) = (shared.term(), LogIndex::ZERO);

@@ -1,11 +1,12 @@
 //! The state that a node has in every role, and the outputs that every role makes.
 
 use crate::{
-    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogTime, Member,
-    NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason,
-    SnapshotMeta, Standing, Term, VotingBar,
+    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogPosition,
+    LogTime, Member, NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery,
+    RefuseReason, SnapshotMeta, Standing, Term, VotingBar,
 };
 
+use crate::replication::catch_up::Helping;
 use crate::replication::clock::Clock;
 use crate::replication::commitment::Commitment;
 use crate::replication::disk::Disk;
@@ -35,6 +36,8 @@ pub(crate) struct Shared<E: Election> {
     /// The index of the configuration without this node, if another node stated that it is committed. It counts while
     /// this node's own configuration is older.
     pub(crate) removed_at: Option<LogIndex>,
+    /// What this node does for the candidate that it elected.
+    pub(crate) helping: Helping,
 }
 
 impl<E: Election> Shared<E> {
@@ -66,6 +69,7 @@ impl<E: Election> Shared<E> {
             snapshots: Snapshots::default(),
             reads: Reads::default(),
             removed_at: None,
+            helping: Helping::default(),
         })
     }
 
@@ -188,6 +192,12 @@ impl<E: Election> Shared<E> {
         self.is_configuration_committed() && !self.log.configuration().is_joint()
     }
 
+    /// Returns true if a voter elects a candidate whatever its log is.
+    pub(crate) fn elects_any(&self) -> bool {
+        let newer = LogPosition { index: LogIndex(1), term: Term(1) };
+        E::may_vote(newer, LogPosition::default())
+    }
+
     /// Returns true if this node may campaign. A node whose disk is stalled could not serve as leader.
     pub(crate) fn may_campaign(&self) -> bool {
         let node = self.config.node();
@@ -209,6 +219,7 @@ impl<E: Election> Shared<E> {
     pub(crate) fn enter_term(&mut self, term: Term) {
         self.durable.enter(term);
         self.commitment.enter_term();
+        self.helping = Helping::default();
         self.chassis.outbox.drop_held(|_, message| message.term() < term);
     }
 

@@ -7,6 +7,7 @@
 use crate::{Instant, Ticket, View, ViewWriter};
 
 use crate::replication::candidate::VotesReceived;
+use crate::replication::catch_up::Helping;
 use crate::replication::follower::Follower;
 use crate::replication::leader::Leader;
 use crate::replication::progress::{Leaving, Progress, SendState};
@@ -52,6 +53,9 @@ fn put_shared<E: Election>(out: &mut ViewWriter, shared: &Shared<E>) {
     }
     out.put(&chassis.rewrite_at().map(|at| out.time(at)));
     out.put(&shared.removed_at);
+    let Helping { loading, sending } = shared.helping;
+    out.put(&loading.map(|(ticket, at)| (out.ticket(ticket), at)));
+    out.put(&sending.map(|ticket| out.ticket(ticket)));
     out.put(&shared.election.promised_until().map(|at| out.time(at)));
 }
 
@@ -62,6 +66,7 @@ fn put_follower<E: Election>(out: &mut ViewWriter, shared: &Shared<E>, follower:
 
 fn put_votes<E: Election>(out: &mut ViewWriter, shared: &Shared<E>, name: &str, received: &VotesReceived) {
     out.put(&(name, received.view(), out.ticket(received.own_vote())));
+    out.put(&received.catch_up().map(|catch_up| out.time(catch_up.again_at)));
     put_waiting(out, shared);
 }
 
@@ -129,6 +134,9 @@ fn times<E: Election>(core: &LogCore<E>) -> Vec<Instant> {
         }
         RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
     }
+    if let RoleState::Candidate(received) = &core.role {
+        times.extend(received.catch_up().map(|catch_up| catch_up.again_at));
+    }
     times.extend([shared.election.at(), shared.election.bound_until()]);
     times.extend(shared.reads.deadline());
     times
@@ -179,6 +187,8 @@ fn writes<E: Election>(core: &LogCore<E>) -> Vec<Ticket> {
 fn requests<E: Election>(core: &LogCore<E>) -> Vec<Ticket> {
     let mut tickets: Vec<Ticket> =
         core.shared.snapshots.receiving().map(|receiving| receiving.ticket).into_iter().collect();
+    let Helping { loading, sending } = core.shared.helping;
+    tickets.extend(loading.map(|(ticket, _)| ticket).into_iter().chain(sending));
     if let RoleState::Leader(leader) = &core.role {
         for (_, progress) in leader.peers.iter() {
             tickets.extend(progress.loading);

@@ -12,8 +12,8 @@ use quorate_protocol::{
 use quorate_protocol::{Input, RecoverError, Signal, StateError};
 use quorate_raft::message::{
     AppendEntries, AppendOutcome, AppendResponse, ClockReading, CommitNotice, Heartbeat, HeartbeatResponse,
-    InstallSnapshot, LeasePromise, Pace, PullEntries, PulledEntries, ReadIndex, ReadIndexResponse, ReadOutcome,
-    Removed, RequestVote, Small, TimeoutNow, Verdict, VoteKind, VoteResponse,
+    InstallSnapshot, LeasePromise, Pace, PullEntries, PulledEntries, PulledSnapshot, ReadIndex, ReadIndexResponse,
+    ReadOutcome, Removed, RequestVote, Small, TimeoutNow, Verdict, VoteKind, VoteResponse,
 };
 use quorate_raft::{Config, Message, Raft, Settings, Start};
 
@@ -28,6 +28,7 @@ fn messages() -> Vec<Message> {
         log_time: LogTime(5),
         configuration: Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]),
     };
+    let pulled_snapshot = snapshot.clone();
     let append = |outcome| Message::AppendResponse(AppendResponse { term, outcome });
     let read = |outcome| Message::ReadIndexResponse(ReadIndexResponse { term, number: 1 << 32 | 4, outcome });
     let (last_index, last_term) = (LogIndex(300), Term(6));
@@ -35,7 +36,7 @@ fn messages() -> Vec<Message> {
     let log_time = LogTime(1_700_000_000_000);
     let answer = |kind, verdict, log_time| {
         let clock = ClockReading { log_time, wall_ms: 1_700_000_000_001 };
-        Message::VoteResponse(VoteResponse { term: Term(6), asked: term, kind, verdict, clock })
+        Message::VoteResponse(VoteResponse { term: Term(6), asked: term, kind, verdict, clock, last_index, last_term })
     };
     vec![
         vote(VoteKind::Pre, None),
@@ -74,8 +75,9 @@ fn messages() -> Vec<Message> {
         Message::TimeoutNow(TimeoutNow { term }),
         Message::Removed(Removed { term, index: LogIndex(9) }),
         Message::LeasePromise(LeasePromise { term, round: 5, span_us: 500_000 }),
-        Message::PullEntries(PullEntries { term, last_index, last_term }),
+        Message::PullEntries(PullEntries { term, prev_index: last_index, prev_term: last_term }),
         Message::PulledEntries(PulledEntries { term, prev_index: LogIndex(11), prev_term: Term(5), batch: pulled }),
+        Message::PulledSnapshot(PulledSnapshot { term, snapshot: pulled_snapshot, founding: Some(7) }),
     ]
 }
 
@@ -175,7 +177,15 @@ fn candidate() -> (Raft, Bytes) {
     let now = Now { instant: core.deadline().expect("it waits"), wall_ms: 0 };
     core.handle(now, Input::Signal(Signal::Timeout));
     let (kind, verdict, clock) = (VoteKind::Pre, Verdict::Granted, ClockReading::default());
-    let answer = VoteResponse { term: Term(0), asked: Term(1), kind, verdict, clock };
+    let answer = VoteResponse {
+        term: Term(0),
+        asked: Term(1),
+        kind,
+        verdict,
+        clock,
+        last_index: LogIndex(1),
+        last_term: Term(0),
+    };
     core.handle(now, Input::Message { from: NodeId(2), message: Message::VoteResponse(answer) });
     while let Some(output) = core.poll_output() {
         let Output::Persist { ticket, operations } = output else { continue };

@@ -76,9 +76,11 @@ fn message() -> impl Strategy<Value = Message> {
         (term(), kind.clone(), index(), term()).prop_map(|(term, kind, last_index, last_term)| {
             Message::RequestVote(RequestVote { term, kind, last_index, last_term, founding: None })
         }),
-        (term(), term(), kind, verdict, clock).prop_map(|(term, asked, kind, verdict, clock)| {
-            Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock })
-        }),
+        (term(), term(), kind, verdict, clock, index(), term()).prop_map(
+            |(term, asked, kind, verdict, clock, last_index, last_term)| {
+                Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock, last_index, last_term })
+            }
+        ),
         (term(), index(), term(), index(), batch()).prop_map(|(term, prev_index, prev_term, commit_index, batch)| {
             Message::AppendEntries(AppendEntries { term, prev_index, prev_term, commit_index, batch })
         }),

@@ -129,7 +129,15 @@ fn a_promise_outlives_the_term() {
     let mut cluster = holding(3, 2);
     let status = cluster.node(2).core().status();
     let (term, kind, clock) = (status.term.next(), VoteKind::Full, ClockReading::default());
-    let answer = VoteResponse { term, asked: Term(1), kind, verdict: Verdict::Refused, clock };
+    let answer = VoteResponse {
+        term,
+        asked: Term(1),
+        kind,
+        verdict: Verdict::Refused,
+        clock,
+        last_index: LogIndex::ZERO,
+        last_term: Term(0),
+    };
     cluster.park_all();
     cluster.inject(3, 2, Message::VoteResponse(answer));
     assert_eq!((cluster.node(2).core().status().term, cluster.node(2).core().status().leader), (term, None));

@@ -24,6 +24,8 @@ fn answer(term: u64, asked: u64, kind: VoteKind, verdict: Verdict) -> Message {
         kind,
         verdict,
         clock: ClockReading::default(),
+        last_index: LogIndex::ZERO,
+        last_term: Term(0),
     })
 }
 

@@ -144,7 +144,7 @@ fn nothing_is_pulled_under_a_leader() {
     cluster.propose(1, b"x");
     cluster.settle();
     cluster.park_all();
-    let question = quorate_raft::message::PullEntries { term: Term(1), last_index: LogIndex(end), last_term: Term(1) };
+    let question = quorate_raft::message::PullEntries { term: Term(1), prev_index: LogIndex(end), prev_term: Term(1) };
     cluster.inject(3, 2, Message::PullEntries(question));
     assert!(!cluster.parked().iter().any(|(.., message)| matches!(message, Message::PulledEntries(_))));
 }
@@ -156,14 +156,26 @@ fn a_contradicting_tail_stays() {
     let end = last(&cluster);
     let (asked, term, kind) = (Term(2), Term(1), VoteKind::Pre);
     let (verdict, clock) = (Verdict::Refused, quorate_raft::message::ClockReading::default());
-    cluster.inject(2, 3, Message::VoteResponse(VoteResponse { term, asked, kind, verdict, clock }));
+    cluster.inject(
+        2,
+        3,
+        Message::VoteResponse(VoteResponse {
+            term,
+            asked,
+            kind,
+            verdict,
+            clock,
+            last_index: LogIndex(9),
+            last_term: Term(1),
+        }),
+    );
     let question = cluster.parked().iter().find_map(|(from, to, message)| match message {
         Message::PullEntries(question) => Some((from.0, to.0, *question)),
         _ => None,
     });
     let Some((3, 2, mut question)) = question else { panic!("{question:?}") };
-    assert_eq!((question.last_index, question.last_term), (LogIndex(end), Term(1)));
-    question.last_term = Term(0);
+    assert_eq!((question.prev_index, question.prev_term), (LogIndex(end), Term(1)));
+    question.prev_term = Term(0);
     cluster.isolate(2);
     cluster.run(millis(2000));
     cluster.inject(3, 2, Message::PullEntries(question));

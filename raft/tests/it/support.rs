@@ -188,7 +188,15 @@ pub(crate) fn founding(count: u64) -> u32 {
 /// A vote.
 pub(crate) fn granted(term: u64, asked: u64, kind: VoteKind) -> Message {
     let (term, asked) = (Term(term), Term(asked));
-    Message::VoteResponse(VoteResponse { term, asked, kind, verdict: Verdict::Granted, clock: ClockReading::default() })
+    Message::VoteResponse(VoteResponse {
+        term,
+        asked,
+        kind,
+        verdict: Verdict::Granted,
+        clock: ClockReading::default(),
+        last_index: LogIndex::ZERO,
+        last_term: Term(0),
+    })
 }
 
 /// Entries of these terms after `prev`, an index and its term.

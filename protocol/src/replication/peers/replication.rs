@@ -3,7 +3,7 @@
 
 use crate::{
     Entry, EntryBatch, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, LogRequest, NodeId, SnapshotMeta,
-    Ticket,
+    Term, Ticket,
 };
 
 use crate::replication::Election;
@@ -96,24 +96,7 @@ impl Peers {
         let prev_index = first.previous();
         // If the entries were compacted meanwhile, the next flush sends a snapshot.
         let prev_term = shared.log.term_at(prev_index).ok_or(Ignored::StaleAnswer)?;
-        let expected = |((index, term, entry), at): (&(LogIndex, _, Entry), u64)| {
-            index.0 == at && shared.log.term_at(*index) == Some(*term) && entry.is_intact()
-        };
-        let mut entries = match loaded {
-            Loaded::Entries(entries) if !entries.is_empty() && entries.iter().zip(first.0..).all(expected) => entries,
-            // What was loaded differs from what was written. Nothing of it may be sent.
-            _ => {
-                shared.halt(HaltReason::Damaged { index: first });
-                return Err(Ignored::Halted);
-            }
-        };
-        let batch_bytes_max = shared.settings().batch_bytes_max;
-        let mut bytes = 0;
-        let fitting = entries.iter().take_while(|(_, _, entry)| {
-            bytes += entry.encoded_len();
-            bytes <= batch_bytes_max
-        });
-        entries.truncate(fitting.count().max(1));
+        let entries = checked_entries(shared, first, loaded)?;
         let last = first.plus(entries.len() as u64 - 1);
         let (term, commit_index) = (shared.term(), shared.commitment.index());
         let batch = EntryBatch::encode(first, entries.iter().map(|(_, term, entry)| (*term, entry)));
@@ -230,6 +213,34 @@ impl Peers {
         let gives_way = ending == Ending::Unread && self.snapshots_unread >= READS_FAILED_MAX;
         Ok(if gives_way { Office::GivesWay } else { Office::Stays })
     }
+}
+
+/// Checks that what was loaded is what was written from `first` on. Returns as many of the entries as one message may
+/// have.
+pub(crate) fn checked_entries<E: Election>(
+    shared: &mut Shared<E>,
+    first: LogIndex,
+    loaded: Loaded,
+) -> Result<Vec<(LogIndex, Term, Entry)>, Ignored> {
+    let expected = |((index, term, entry), at): (&(LogIndex, _, Entry), u64)| {
+        index.0 == at && shared.log.term_at(*index) == Some(*term) && entry.is_intact()
+    };
+    let mut entries = match loaded {
+        Loaded::Entries(entries) if !entries.is_empty() && entries.iter().zip(first.0..).all(expected) => entries,
+        // What was loaded differs from what was written. Nothing of it may be sent.
+        _ => {
+            shared.halt(HaltReason::Damaged { index: first });
+            return Err(Ignored::Halted);
+        }
+    };
+    let batch_bytes_max = shared.settings().batch_bytes_max;
+    let mut bytes = 0;
+    let fitting = entries.iter().take_while(|(_, _, entry)| {
+        bytes += entry.encoded_len();
+        bytes <= batch_bytes_max
+    });
+    entries.truncate(fitting.count().max(1));
+    Ok(entries)
 }
 
 fn announce<E: Election>(shared: &mut Shared<E>, node: NodeId, snapshot: SnapshotMeta) {

@@ -2,6 +2,7 @@
 //! writes and events in words.
 
 mod laws;
+mod random;
 mod settings;
 mod subject;
 mod words;
@@ -11,6 +12,7 @@ use crate::{Configuration, LogIndex};
 use crate::replication::{Election, LogCore};
 
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
+pub use random::{Plan, play_random};
 pub use settings::small_settings;
 pub use subject::flip_cached;
 pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};

@@ -9,7 +9,7 @@ use crate::replication::message::{AppendOutcome, Pace, ReadOutcome, Verdict, Vot
 use crate::replication::{Election, Message};
 
 /// The names of messages, as [`kind`] returns them.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "pre-vote",
     "vote",
     "vote-answer",
@@ -26,6 +26,7 @@ pub const KINDS: [&str; 16] = [
     "lease-promise",
     "pull",
     "pulled",
+    "pulled-snapshot",
 ];
 
 /// Returns the kind of a message.
@@ -47,6 +48,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::LeasePromise(_) => "lease-promise",
         Message::PullEntries(_) => "pull",
         Message::PulledEntries(_) => "pulled",
+        Message::PulledSnapshot(_) => "pulled-snapshot",
     }
 }
 
@@ -66,7 +68,10 @@ pub fn message_words(message: &Message) -> String {
             let entries = batch_words(&append.batch);
             format!("{entries} behind {}; committed {}", at(append.prev_index, append.prev_term), append.commit_index)
         }
-        Message::PullEntries(question) => format!("what follows {}", at(question.last_index, question.last_term)),
+        Message::PullEntries(question) => format!("what follows {}", at(question.prev_index, question.prev_term)),
+        Message::PulledSnapshot(pulled) => {
+            format!("take my snapshot up to {}", at(pulled.snapshot.index, pulled.snapshot.term))
+        }
         Message::PulledEntries(pulled) => {
             format!("{} behind {}", batch_words(&pulled.batch), at(pulled.prev_index, pulled.prev_term))
         }

@@ -1,0 +1,3 @@
+//! Multi-Paxos through the public API.
+
+mod random;
