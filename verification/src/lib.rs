@@ -4,14 +4,14 @@
 mod beside;
 mod decisions;
 pub mod protocols;
-mod raft;
+mod replicated_logs;
 mod synod;
 mod three_phase_commit;
 mod transactions;
 mod two_phase_commit;
 
 pub use protocols::Protocol;
-pub use raft::{RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
+pub use replicated_logs::{PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
 pub use synod::SYNOD;
 pub use three_phase_commit::THREE_PHASE_COMMIT;
 pub use two_phase_commit::TWO_PHASE_COMMIT;

@@ -4,7 +4,10 @@ use quorate_simulation::campaign::Requirements;
 use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Recording, RunOutcome};
 
-use crate::{RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, SYNOD, THREE_PHASE_COMMIT, TWO_PHASE_COMMIT};
+use crate::{
+    PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, SYNOD, THREE_PHASE_COMMIT,
+    TWO_PHASE_COMMIT,
+};
 
 /// A protocol and its simulation.
 #[derive(Clone, Copy)]
@@ -24,8 +27,18 @@ pub struct Protocol {
 }
 
 /// Every protocol; the first is the default.
-pub const PROTOCOLS: &[Protocol] =
-    &[RAFT, RAFT_CORE, SYNOD, TWO_PHASE_COMMIT, THREE_PHASE_COMMIT, RAFT_GROUPS, RAFT_MEMBERS];
+pub const PROTOCOLS: &[Protocol] = &[
+    RAFT,
+    RAFT_CORE,
+    SYNOD,
+    TWO_PHASE_COMMIT,
+    THREE_PHASE_COMMIT,
+    RAFT_GROUPS,
+    RAFT_MEMBERS,
+    PAXOS,
+    PAXOS_CORE,
+    PAXOS_MEMBERS,
+];
 
 /// The protocol of this name.
 ///

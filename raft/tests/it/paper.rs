@@ -17,15 +17,20 @@ fn ask(term: u64, kind: VoteKind, last: (u64, u64)) -> Message {
     Message::RequestVote(RequestVote { term: Term(term), kind, last_index, last_term, founding: Some(founding(3)) })
 }
 
+/// The answer of a voter whose log has one entry, the founding.
 fn answer(term: u64, asked: u64, kind: VoteKind, verdict: Verdict) -> Message {
+    answer_with_log(term, asked, kind, verdict, (1, 0))
+}
+
+fn answer_with_log(term: u64, asked: u64, kind: VoteKind, verdict: Verdict, last: (u64, u64)) -> Message {
     Message::VoteResponse(VoteResponse {
         term: Term(term),
         asked: Term(asked),
         kind,
         verdict,
         clock: ClockReading::default(),
-        last_index: LogIndex::ZERO,
-        last_term: Term(0),
+        last_index: LogIndex(last.0),
+        last_term: Term(last.1),
     })
 }
 
@@ -292,7 +297,8 @@ fn a_vote_needs_an_up_to_date_log() {
         [((9, 1), Verdict::Refused), ((2, 2), Verdict::Refused), ((3, 2), Verdict::Granted), ((1, 3), Verdict::Granted)]
     {
         let mut voter = Bench::with_log(3, 2, &[0, 1, 2]);
-        assert_eq!(voter.hear(2, ask(3, VoteKind::Full, last)), [(2, answer(3, 3, VoteKind::Full, verdict))]);
+        let answer = answer_with_log(3, 3, VoteKind::Full, verdict, (3, 2));
+        assert_eq!(voter.hear(2, ask(3, VoteKind::Full, last)), [(2, answer)]);
     }
 }
 
