@@ -57,7 +57,7 @@ impl<E: Election> LogCore<E> {
         let RoleState::Candidate(received) = &self.role else { return };
         let end = self.shared.log.end();
         match received.best_log() {
-            Some((from, best)) if self.shared.elects_any() && is_newer(best, end) => {
+            Some((from, best)) if E::elects_any() && is_newer(best, end) => {
                 let at =
                     received.catch_up().filter(|it| it.from == from).map_or_else(|| self.shared.agreed(), |it| it.at);
                 self.ask_for_entries(from, at);

@@ -9,12 +9,12 @@ use crate::replication::{ConfigError, Lease};
 /// Configuration of one node in one group. A `Config` value is always valid.
 ///
 /// ```
-/// use crate::{Configuration, NodeId};
-/// use quorate_raft::{Config, Settings, Start};
+/// use quorate_protocol::{Configuration, NodeId};
+/// use quorate_protocol::replication::{Config, Settings, Start};
 /// let members = Configuration::of_voters([NodeId(1), NodeId(2), NodeId(3)]);
 /// let config = Config::new(NodeId(1), 42, Start::Initial(members), Settings::default())?;
 /// assert_eq!(config.node(), NodeId(1));
-/// # Ok::<(), quorate_raft::ConfigError>(())
+/// # Ok::<(), quorate_protocol::replication::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {

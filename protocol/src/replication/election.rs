@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::LogPosition;
+use crate::{LogIndex, LogPosition, Term};
 
 /// The difference between the protocols whose core is [`LogCore`](crate::replication::LogCore): which candidates a
 /// voter may vote for.
@@ -23,4 +23,10 @@ pub trait Election: Copy + Debug + Eq + Hash + Send + Sync + 'static {
     /// Returns true if a voter whose log ends at `own` may vote for a candidate whose log ends at `candidate`. It must
     /// return true if `candidate` has the later term, or the same term and no lower index.
     fn may_vote(own: LogPosition, candidate: LogPosition) -> bool;
+
+    /// Returns true if a voter may vote for a candidate whatever its log is.
+    fn elects_any() -> bool {
+        let newer = LogPosition { index: LogIndex(1), term: Term(1) };
+        Self::may_vote(newer, LogPosition::default())
+    }
 }

@@ -33,7 +33,7 @@ impl<E: Election> LogCore<E> {
     /// A node that lags asks for entries. Those that left the cache are not loaded for it.
     pub(crate) fn on_pull_entries(&mut self, from: NodeId, message: PullEntries) -> Result<(), Ignored> {
         let is_elected = message.term == self.shared.term() && self.shared.durable.state().voted_for == Some(from);
-        if is_elected && self.shared.elects_any() {
+        if is_elected && E::elects_any() {
             return self.help_elected(from, message);
         }
         self.check_pull(from)?;

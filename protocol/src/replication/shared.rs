@@ -1,9 +1,9 @@
 //! The state that a node has in every role, and the outputs that every role makes.
 
 use crate::{
-    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogPosition,
-    LogTime, Member, NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery,
-    RefuseReason, SnapshotMeta, Standing, Term, VotingBar,
+    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogTime, Member,
+    NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason,
+    SnapshotMeta, Standing, Term, VotingBar,
 };
 
 use crate::replication::catch_up::Helping;
@@ -190,12 +190,6 @@ impl<E: Election> Shared<E> {
     /// Returns true if no change of members is under way, so that this leader may begin one.
     pub(crate) fn is_settled(&self) -> bool {
         self.is_configuration_committed() && !self.log.configuration().is_joint()
-    }
-
-    /// Returns true if a voter elects a candidate whatever its log is.
-    pub(crate) fn elects_any(&self) -> bool {
-        let newer = LogPosition { index: LogIndex(1), term: Term(1) };
-        E::may_vote(newer, LogPosition::default())
     }
 
     /// Returns true if this node may campaign. A node whose disk is stalled could not serve as leader.
