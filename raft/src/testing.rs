@@ -11,8 +11,8 @@ pub use quorate_protocol::replication::testing::{
     event_words, flip_cached, kind, laws, message_words, small_settings,
 };
 
-/// Returns the term in a durable state record of Raft, and the node that got the vote in it; `None` if the bytes are not
-/// a state record.
+/// Returns the term in a state record of Raft, and the node that got the vote in it; `None` if the bytes are no such
+/// record.
 #[must_use]
 pub fn durable_vote(state: &[u8]) -> Option<(Term, Option<NodeId>)> {
     testing::durable_vote::<UpToDateLog>(state)

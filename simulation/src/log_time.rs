@@ -56,7 +56,8 @@ impl LogTimePace {
         for look in looks {
             self.check_node(look)?;
         }
-        for Look { status, .. } in looks {
+        // A candidate's newest entry may be an old one: it fetches the log of a voter, part by part.
+        for Look { status, .. } in looks.iter().filter(|look| look.status.role != Role::Candidate) {
             let last = (status.last_index, status.log_time);
             self.written.entry(last).or_insert_with(|| {
                 let reading = |look: &Look| (look.status.node, Reading { start: look.start, at: look.now.instant });

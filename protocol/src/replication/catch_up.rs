@@ -66,9 +66,11 @@ impl<E: Election> LogCore<E> {
         }
     }
 
-    /// Leads unless a write of the state is under way: a snapshot that came while this node caught up wrote it again.
+    /// Leads unless a write of the state or of entries is under way: those that came while this node caught up. So a
+    /// leader's log is durable when its office begins, as in Raft.
     fn lead_once_durable(&mut self) {
-        if self.shared.chassis.outbox.is_durable(self.shared.durable.ticket()) {
+        let is_state_durable = self.shared.chassis.outbox.is_durable(self.shared.durable.ticket());
+        if is_state_durable && self.shared.log.durable() == self.shared.log.last() {
             self.become_leader();
         }
     }

@@ -6,7 +6,8 @@ use quorate_protocol::replication::{Config, Election, LogCore, Settings, Start};
 use crate::group::hostable::Hostable;
 use crate::group::start::{BoxError, GroupStart};
 
-/// A replicated log that can be started with its usual settings, as [`ServerBuilder::replica`](crate::ServerBuilder::replica) does.
+/// A replicated log that can be started with its usual settings, as
+/// [`ServerBuilder::replica`](crate::ServerBuilder::replica) does.
 pub trait Launch: ReplicatedLog + Hostable {
     /// Returns the usual settings for a group that starts from this data.
     ///
