@@ -1,9 +1,9 @@
 //! Multi-Paxos: a replicated log that any node can lead which reaches a quorum.
 //!
 //! [`MultiPaxos`] is a [`ReplicatedLog`](quorate_protocol::ReplicatedLog), so that
-//! `quorate_runtime::Replica<MultiPaxos, S>` serves every state machine that a replica on Raft serves, and with the same
-//! outcomes, sessions, reads, snapshots and changes of members. The two differ in one rule: in Raft only a node with an
-//! up-to-date log can be elected; here every node can, and fetches what it lacks before it leads.
+//! `quorate_runtime::Replica<MultiPaxos, S>` serves every state machine that a replica on Raft serves, and with the
+//! same outcomes, sessions, reads, snapshots and changes of members. The two differ in one rule: in Raft only a node
+//! with an up-to-date log can be elected; here every node can, and fetches what it lacks before it leads.
 //!
 //! In the terms of the papers (Lamport, "Paxos Made Simple", 2001, §3; van Renesse and Altinbuken, "Paxos Made
 //! Moderately Complex", 2015; Ng, Haridi and Carbone, "Omni-Paxos", EuroSys 2023):

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Configuration, LogPosition, NodeId, ReadFailure, Standing, Term, Ticket};
-
 use crate::replication::catch_up::{CatchUp, Helping};
 use crate::replication::error::Ignored;
 use crate::replication::leader::Leader;
@@ -13,6 +11,7 @@ use crate::replication::quorum::{Tally, tally};
 use crate::replication::role::RoleState;
 use crate::replication::shared::Shared;
 use crate::replication::{Election, LogCore};
+use crate::{Configuration, LogPosition, NodeId, ReadFailure, Standing, Term, Ticket};
 
 /// Votes that a (pre-)candidate has received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,8 +14,6 @@
 //! 4. **Whatever the voter still has.** It sends entries from its cache or its disk, or its snapshot if the log no
 //!    longer has them. Each answer is bounded, and asked for.
 
-use crate::{EntryBatch, Instant, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, LogRequest, NodeId, Ticket};
-
 use crate::replication::candidate::ask_for_votes;
 use crate::replication::error::Ignored;
 use crate::replication::follower::take_entries;
@@ -28,6 +26,7 @@ use crate::replication::peers::replication::checked_entries;
 use crate::replication::role::RoleState;
 use crate::replication::shared::Shared;
 use crate::replication::{Election, LogCore};
+use crate::{EntryBatch, Instant, LoadFailure, LoadRange, Loaded, LogIndex, LogPosition, LogRequest, NodeId, Ticket};
 
 /// The way of a candidate that has won to the log of its best voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

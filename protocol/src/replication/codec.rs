@@ -7,12 +7,14 @@
 //! +---------+--------------+--------+---------------+----------+----------+-------------+
 //! ```
 //!
-//! All numbers are little-endian. The code is that of the protocol ([`Election::CODE`](crate::replication::Election::CODE)). Without a vote the node is zero, and without a founding its checksum is.
+//! All numbers are little-endian. The code is that of the protocol
+//! ([`Election::CODE`](crate::replication::Election::CODE)). Without a vote the node is zero, and without a founding
+//! its checksum is.
 
-use crate::{NodeId, StateError, Term};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::replication::durable::DurableState;
+use crate::{NodeId, StateError, Term};
 
 /// Encodes a state record of the protocol with this code.
 pub(crate) fn encode_state(state: &DurableState, code: u8) -> Bytes {

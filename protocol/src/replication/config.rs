@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Configuration, ENTRY_HEADER_BYTES, NodeId};
-
 use crate::replication::{ConfigError, Lease};
+use crate::{Configuration, ENTRY_HEADER_BYTES, NodeId};
 
 /// Configuration of one node in one group. A `Config` value is always valid.
 ///

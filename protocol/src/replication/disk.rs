@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{DiskState, Instant, StorageLevel};
-
 use crate::replication::Settings;
+use crate::{DiskState, Instant, StorageLevel};
 
 /// The times that show whether the disk lets this node serve.
 #[derive(Clone, Debug)]

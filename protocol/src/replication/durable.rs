@@ -1,12 +1,11 @@
 //! The state that must survive a crash beside the log.
 
-use crate::{LogIndex, NodeId, Operation, Outbox, RecoverError, Recovery, Term, Ticket};
-
 use crate::replication::codec::{decode_state, encode_state};
 use crate::replication::error::Ignored;
 use crate::replication::log::FOUNDING_INDEX;
 use crate::replication::log_core::{INDEX_MAX, TERM_MAX};
 use crate::replication::{Election, LogCore};
+use crate::{LogIndex, NodeId, Operation, Outbox, RecoverError, Recovery, Term, Ticket};
 
 /// State that must survive a crash beside the log (Raft figure 2, "persistent state"). Each record is safe to adopt
 /// alone.

@@ -1,7 +1,5 @@
 //! Following a leader: entries, heartbeats, commit notices (Raft §5.3).
 
-use crate::{Entry, HaltReason, Instant, LogIndex, LogPosition, NodeId, Term};
-
 use crate::replication::Election;
 use crate::replication::error::Ignored;
 use crate::replication::log::{FOUNDING_INDEX, configuration_of};
@@ -11,6 +9,7 @@ use crate::replication::message::{
     Pace,
 };
 use crate::replication::shared::Shared;
+use crate::{Entry, HaltReason, Instant, LogIndex, LogPosition, NodeId, Term};
 
 /// State of a follower towards its leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

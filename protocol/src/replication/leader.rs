@@ -3,10 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::{
-    ConfigurationError, DiskState, Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, NodeId,
-    Proposal, ProposalId, RefuseReason, Standing, StorageLevel, crc32c,
-};
 use bytes::Bytes;
 
 use crate::replication::Election;
@@ -21,6 +17,10 @@ use crate::replication::quiet::{Quiet, Stage};
 use crate::replication::reads::Inquiry;
 use crate::replication::shared::Shared;
 use crate::replication::transfer::{DiskCare, Transfers};
+use crate::{
+    ConfigurationError, DiskState, Entry, EntryHeader, EntryKind, Instant, LogEvent, LogIndex, LogPosition, NodeId,
+    Proposal, ProposalId, RefuseReason, Standing, StorageLevel, crc32c,
+};
 
 /// State that only a leader has (Raft figure 2, "volatile state on leaders").
 #[derive(Clone, Debug)]

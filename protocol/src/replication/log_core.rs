@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-use crate::{
-    FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, MemberChange, NodeId, Now,
-    Output, PersistFailure, Proposal, ProposalId, Protocol, RecoverError, Recovery, RefuseReason, Rest, Role, Signal,
-    SnapshotMeta, Standing, StorageLevel, Term, Ticket, View, VotingBar,
-};
-
 use crate::replication::Election;
 use crate::replication::error::Ignored;
 use crate::replication::leader::Office;
@@ -16,6 +10,11 @@ use crate::replication::peers::replication::Ending;
 use crate::replication::role::RoleState;
 use crate::replication::shared::Shared;
 use crate::replication::{Config, view};
+use crate::{
+    FailedWrite, HaltReason, Input, Instant, LogAnswer, LogCommand, LogEvent, LogIndex, MemberChange, NodeId, Now,
+    Output, PersistFailure, Proposal, ProposalId, Protocol, RecoverError, Recovery, RefuseReason, Rest, Role, Signal,
+    SnapshotMeta, Standing, StorageLevel, Term, Ticket, View, VotingBar,
+};
 
 /// One node's part in a group: Raft (Ongaro and Ousterhout, USENIX ATC 2014) as a pure state machine.
 ///

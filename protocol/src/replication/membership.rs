@@ -8,17 +8,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    Configuration, ConfigurationError, DiskState, ENTRY_HEADER_BYTES, EntryKind, Instant, LogIndex, Member,
-    MemberChange, NodeId, ProposalId, RefuseReason,
-};
-
 use crate::replication::Election;
 use crate::replication::leader::{Leader, Office};
 use crate::replication::peers::Peers;
 use crate::replication::progress::{Progress, SendState};
 use crate::replication::quorum::reached_by_quorum;
 use crate::replication::shared::Shared;
+use crate::{
+    Configuration, ConfigurationError, DiskState, ENTRY_HEADER_BYTES, EntryKind, Instant, LogIndex, Member,
+    MemberChange, NodeId, ProposalId, RefuseReason,
+};
 
 /// The learners that wait for their promotion, as their leader sees them.
 #[derive(Clone, Debug, Default)]

@@ -22,9 +22,10 @@
 //!             VoteResponse         VoteResponse       AppendResponse
 //! ```
 
-use crate::{BatchHeader, DiskState, EntryBatch, LogIndex, LogTime, ReadFailure, SnapshotMeta, Term, Wire, WireError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::{BatchHeader, DiskState, EntryBatch, LogIndex, LogTime, ReadFailure, SnapshotMeta, Term, Wire, WireError};
 
 /// A message between nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

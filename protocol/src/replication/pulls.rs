@@ -11,13 +11,12 @@
 //! 3. **Never ahead of the own term.** No entry of a later term than the node's own is taken.
 //! 4. **Without a leader.** Neither side does this while it knows a living leader.
 
-use crate::{EntryBatch, LogIndex, LogPosition, NodeId, Standing};
-
 use crate::replication::error::Ignored;
 use crate::replication::follower::take_entries;
 use crate::replication::message::{AppendEntries, Message, PullEntries, PulledEntries};
 use crate::replication::role::RoleState;
 use crate::replication::{Election, LogCore};
+use crate::{EntryBatch, LogIndex, LogPosition, NodeId, Standing};
 
 impl<E: Election> LogCore<E> {
     /// Asks a voter that refused a pre-vote for what this node may lack.

@@ -23,7 +23,6 @@
 use std::time::Duration;
 
 use crate::Instant;
-
 use crate::replication::message::Pace;
 
 /// The way of a leader to quiet.

@@ -1,7 +1,6 @@
 //! The role of a node.
 
 use crate::Role;
-
 use crate::replication::candidate::VotesReceived;
 use crate::replication::follower::Follower;
 use crate::replication::leader::Leader;

@@ -1,11 +1,5 @@
 //! The state that a node has in every role, and the outputs that every role makes.
 
-use crate::{
-    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogTime, Member,
-    NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason,
-    SnapshotMeta, Standing, Term, VotingBar,
-};
-
 use crate::replication::catch_up::Helping;
 use crate::replication::clock::Clock;
 use crate::replication::commitment::Commitment;
@@ -19,6 +13,11 @@ use crate::replication::reads::{Inquiry, Reader, Reads};
 use crate::replication::snapshots::Snapshots;
 use crate::replication::timer::ElectionTimer;
 use crate::replication::{Config, Election, LogCore, Settings, Start};
+use crate::{
+    Chassis, Configuration, DiskState, HaltReason, Input, Instant, LogCommand, LogEvent, LogIndex, LogTime, Member,
+    NodeId, Now, Operation, OutboxLimits, ProposalId, ReadFailure, ReadId, RecoverError, Recovery, RefuseReason,
+    SnapshotMeta, Standing, Term, VotingBar,
+};
 
 /// Everything but the role. A role's methods are handed it beside the role's own state.
 #[derive(Clone, Debug)]

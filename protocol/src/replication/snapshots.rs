@@ -1,12 +1,11 @@
 //! Compaction and snapshots on this node (Raft §7): the core decides when, and the application carries the content.
 
-use crate::{HaltReason, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Term, Ticket};
-
 use crate::replication::Election;
 use crate::replication::error::Ignored;
 use crate::replication::log_core::{INDEX_MAX, TERM_MAX};
 use crate::replication::message::InstallSnapshot;
 use crate::replication::shared::Shared;
+use crate::{HaltReason, LogEvent, LogIndex, LogRequest, NodeId, SnapshotMeta, Term, Ticket};
 
 /// The newest snapshot of this node, and the one that it receives.
 #[derive(Clone, Debug, Default)]

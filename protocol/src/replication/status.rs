@@ -1,9 +1,8 @@
 //! Reads of the log by a replica, and the status for operators.
 
-use crate::{Committed, LogIndex, LogStatus, LogTime, Now, ReplicatedLog};
-
 use crate::replication::role::RoleState;
 use crate::replication::{Election, LogCore};
+use crate::{Committed, LogIndex, LogStatus, LogTime, Now, ReplicatedLog};
 
 impl<E: Election> ReplicatedLog for LogCore<E> {
     const CHANNEL: u16 = E::CHANNEL;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Instant, NodeId, Random};
-
 use crate::replication::Settings;
+use crate::{Instant, NodeId, Random};
 
 /// The election timer, and the leader of the current term, as far as it is known.
 #[derive(Clone, Debug)]

@@ -3,18 +3,17 @@
 //!
 //! A leader whose disk has too little room would refuse every command although others have room. A leader whose disk is
 //! stalled answers no proposal, although its heartbeats keep it in office. Both transfer leadership after this has
-//! lasted for the patience of [`Disk`](crate::replication::disk::Disk). A leader with too little room that finds no voter with room
-//! stays in office: it serves reads, and commands again as soon as there is room. A leader with a stalled disk steps
-//! down if it finds no target, as long as there are other voters to elect.
+//! lasted for the patience of [`Disk`](crate::replication::disk::Disk). A leader with too little room that finds no
+//! voter with room stays in office: it serves reads, and commands again as soon as there is room. A leader with a
+//! stalled disk steps down if it finds no target, as long as there are other voters to elect.
 //!
 //! A leader also transfers leadership to a voter of higher priority that is hardly behind.
-
-use crate::{DiskState, Instant, NodeId};
 
 use crate::replication::Election;
 use crate::replication::peers::Peers;
 use crate::replication::progress::Progress;
 use crate::replication::shared::Shared;
+use crate::{DiskState, Instant, NodeId};
 
 /// The transfer of leadership that is under way, if there is one.
 #[derive(Clone, Debug)]

@@ -4,8 +4,6 @@
 //! them stand still: its waits are far shorter than a millisecond), counters for operators, and the last reports of
 //! values that are reported on change only.
 
-use crate::{Instant, Ticket, View, ViewWriter};
-
 use crate::replication::candidate::VotesReceived;
 use crate::replication::catch_up::Helping;
 use crate::replication::follower::Follower;
@@ -15,6 +13,7 @@ use crate::replication::reads::Inquiry;
 use crate::replication::role::RoleState;
 use crate::replication::shared::Shared;
 use crate::replication::{Election, LogCore};
+use crate::{Instant, Ticket, View, ViewWriter};
 
 /// The view of this node.
 pub(crate) fn view<E: Election>(core: &LogCore<E>) -> View {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Instant, LogEvent, LogTime, Now};
-
 use crate::replication::message::ClockReading;
+use crate::{Instant, LogEvent, LogTime, Now};
 
 /// This node's reading of the group's log time.
 ///

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use crate::{Instant, LogEvent, LogTime, Now};
-
 use super::Clock;
 use crate::replication::message::ClockReading;
+use crate::{Instant, LogEvent, LogTime, Now};
 
 fn at(monotone_ms: u64, wall_ms: u64) -> Now {
     Now { instant: Instant::from_nanos(monotone_ms * 1_000_000), wall_ms }

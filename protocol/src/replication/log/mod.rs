@@ -4,12 +4,12 @@ mod configurations;
 
 use std::collections::VecDeque;
 
+use configurations::Configurations;
+
 use crate::{
     Configuration, ConfigurationError, Entry, EntryBatch, EntryKind, LogIndex, LogPosition, LogTime, Operation,
     RecoverError, Recovery, SnapshotMeta, Term, Ticket,
 };
-
-use configurations::Configurations;
 
 /// The log without its disk. Durable entries may leave the cache; their terms stay known.
 ///

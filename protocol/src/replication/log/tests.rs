@@ -1,11 +1,11 @@
-use crate::{
-    Configuration, Entry, EntryKind, LogIndex, LogPosition, LogTime, NodeId, Operation, RecoverError, Recovery,
-    SnapshotMeta, Term, Ticket,
-};
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{Log, bootstrap_entry};
+use crate::{
+    Configuration, Entry, EntryKind, LogIndex, LogPosition, LogTime, NodeId, Operation, RecoverError, Recovery,
+    SnapshotMeta, Term, Ticket,
+};
 
 fn entry(number: u64) -> Entry {
     Entry::internal(EntryKind::Command, LogTime(number), Bytes::from(vec![7; 10]))

@@ -5,13 +5,12 @@ pub(crate) mod replication;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::{Instant, LogIndex, NodeId, PeerProgress};
-
 use crate::replication::Election;
 use crate::replication::error::Ignored;
 use crate::replication::progress::{Leaving, Progress};
 use crate::replication::quorum::reached_by_quorum;
 use crate::replication::shared::Shared;
+use crate::{Instant, LogIndex, NodeId, PeerProgress};
 
 /// The progress of every other node. How entries and snapshots reach them is in `peers/replication.rs`.
 #[derive(Clone, Debug)]

@@ -1,11 +1,6 @@
 //! Replication to peers: batches of entries that are encoded once, windows bounded in bytes, loads of entries that are
 //! not in the cache, and snapshots where the log has the entries no longer (Raft §5.3, §7).
 
-use crate::{
-    Entry, EntryBatch, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, LogRequest, NodeId, SnapshotMeta,
-    Term, Ticket,
-};
-
 use crate::replication::Election;
 use crate::replication::error::Ignored;
 use crate::replication::leader::Office;
@@ -14,6 +9,10 @@ use crate::replication::message::{AppendEntries, InstallSnapshot, Message};
 use crate::replication::peers::Peers;
 use crate::replication::progress::{Progress, SendState};
 use crate::replication::shared::Shared;
+use crate::{
+    Entry, EntryBatch, HaltReason, Instant, LoadFailure, LoadRange, Loaded, LogIndex, LogRequest, NodeId, SnapshotMeta,
+    Term, Ticket,
+};
 
 /// The batch that was encoded last. Followers with the same progress share it.
 #[derive(Default)]

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
-
 use crate::replication::Election;
 use crate::replication::lease::Promised;
 use crate::replication::shared::Shared;
+use crate::{DiskState, Instant, LogIndex, ProgressState, Standing, Ticket};
 
 /// The progress of one peer. The leader's own log is not among these.
 #[derive(Clone, Debug)]

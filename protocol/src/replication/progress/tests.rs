@@ -1,6 +1,5 @@
-use crate::{Instant, LogIndex, Standing, Ticket};
-
 use super::{Progress, SendState};
+use crate::{Instant, LogIndex, Standing, Ticket};
 
 fn replicating() -> Progress {
     let mut progress = Progress::new(LogIndex(5), Instant::ZERO, Standing::Member);

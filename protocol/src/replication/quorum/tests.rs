@@ -1,6 +1,5 @@
-use crate::{Configuration, Member, MemberRole, NodeId, Random};
-
 use super::{Tally, reached_by_quorum, tally};
+use crate::{Configuration, Member, MemberRole, NodeId, Random};
 
 fn voters(count: u64) -> Configuration {
     Configuration::of_voters((1..=count).map(NodeId))

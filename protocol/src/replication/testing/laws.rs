@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Entry, Law, LogIndex, NodeId, Role, Term, Violation};
-
 use crate::replication::codec::decode_state;
 use crate::replication::{Election, LogCore};
+use crate::{Entry, Law, LogIndex, NodeId, Role, Term, Violation};
 
 /// Returns every law.
 pub fn laws<E: Election>() -> Vec<Box<dyn Law<LogCore<E>>>> {

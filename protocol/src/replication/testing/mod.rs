@@ -7,9 +7,8 @@ mod settings;
 mod subject;
 mod words;
 
-use crate::{Configuration, LogIndex};
-
 use crate::replication::{Election, LogCore};
+use crate::{Configuration, LogIndex};
 
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
 pub use random::{Plan, play_random};

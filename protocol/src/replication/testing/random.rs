@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::{Builder, Cluster};
 use crate::replication::{Election, Lease, Settings};
 use crate::testing::Faults;
 use crate::{
     Input, LogCommand, LogEvent, LogIndex, LogStatus, Member, MemberChange, NodeId, ReadId, ReplicatedLog, Signal,
     StorageLevel,
 };
-
-use super::{Builder, Cluster};
 
 /// Plays `steps` random steps on a cluster, then heals it and expects life to return: a node leads that accepts
 /// commands, all nodes catch up, and every read was linearizable. Returns the number of reads by a lease that were

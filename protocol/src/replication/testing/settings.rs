@@ -1,7 +1,6 @@
 //! Settings with small bounds.
 
 use crate::Random;
-
 use crate::replication::Settings;
 
 /// Small bounds, so that a short run reaches every one of them. In every second run (by the seed) a message holds only

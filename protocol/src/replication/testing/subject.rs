@@ -1,12 +1,11 @@
 //! Raft in a cluster under test.
 
-use crate::testing::{self, Node, Replica, Subject};
-use crate::{Configuration, Law, LogEvent, LogIndex, LogRequest, NodeId, Ticket};
-
 use super::laws::laws;
 use super::{Builder, Cluster};
 use crate::replication::quorum::reached_by_quorum;
 use crate::replication::{Config, Election, LogCore, Settings, Start};
+use crate::testing::{self, Node, Replica, Subject};
+use crate::{Configuration, Law, LogEvent, LogIndex, LogRequest, NodeId, Ticket};
 
 impl<E: Election> Subject for LogCore<E> {
     type Settings = Settings;

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::{Configuration, DiskState, Entry, EntryBatch, EntryKind, LogEvent, LogIndex, NodeId, Operation, Term};
-
 use crate::replication::codec::decode_state;
 use crate::replication::message::{AppendOutcome, Pace, ReadOutcome, Verdict, VoteKind};
 use crate::replication::{Election, Message};
+use crate::{Configuration, DiskState, Entry, EntryBatch, EntryKind, LogEvent, LogIndex, NodeId, Operation, Term};
 
 /// The names of messages, as [`kind`] returns them.
 pub const KINDS: [&str; 17] = [
