@@ -232,7 +232,14 @@ impl Coordinator {
             base.chassis.outbox.event_after(covered, Event::Known { command, transaction, knowledge });
             return Ok(());
         }
-        let knowledge = match self.coordinated.get(&number).map(|it| &it.stage) {
+        let knowledge = self.knowledge(base, number);
+        base.event_of_epoch(Event::Known { command, transaction, knowledge });
+        Ok(())
+    }
+
+    /// The outcome of a transaction below the next number, without regard to participants that did not follow it.
+    pub(crate) fn knowledge(&self, base: &Base, number: TransactionNumber) -> Knowledge {
+        match self.coordinated.get(&number).map(|it| &it.stage) {
             Some(Stage::Working | Stage::Voting(_) | Stage::Deciding { .. } | Stage::Delegating { .. }) => {
                 Knowledge::Undecided
             }
@@ -241,9 +248,7 @@ impl Coordinator {
             None if self.remembered.contains_key(&number) => Knowledge::Committed,
             None if number < base.journal.state().forgotten_below => Knowledge::Forgotten,
             Some(Stage::Forgetting) | None => Knowledge::Aborted,
-        };
-        base.event_of_epoch(Event::Known { command, transaction, knowledge });
-        Ok(())
+        }
     }
 
     pub(crate) fn on_vote(

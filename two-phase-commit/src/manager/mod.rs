@@ -27,5 +27,5 @@ pub use resource::{CommitEnd, ResourceError, ResourceManager, RollBackEnd};
 pub use session::Sessions;
 pub use shell::{
     AbortReason, BeginError, EnlistError, Enlisted, Manager, ManagerBuilder, OpenError, Outcome, OutcomeError,
-    Resource, Transaction, Unresolved,
+    ReplicatedBuilder, Resource, Transaction, Unresolved,
 };

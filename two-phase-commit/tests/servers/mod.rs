@@ -177,6 +177,8 @@ fn run(system: System, directory: &Path, settings: &[String]) -> Child {
         }
         System::MariaDb => {
             shell.args(["--no-defaults", "--skip-networking", "--innodb-buffer-pool-size=32M"]);
+            // A server removes the temporary tables that it finds at its start, also those of others.
+            shell.arg(format!("--tmpdir={path}"));
             for (setting, file) in [("datadir", "data"), ("socket", "socket"), ("pid-file", "pid")] {
                 shell.arg(format!("--{setting}={path}/{file}"));
             }

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_protocol::{Instant, LogStatus, NodeId, Now, Protocol};
-use quorate_raft::{Raft, Settings as RaftSettings};
-use quorate_runtime::ReplicaSettings;
+use quorate_raft::Raft;
 use quorate_runtime::bound::{Bound, BoundSettings};
 use quorate_runtime::group::{CallId, ChannelId};
-use quorate_runtime::hosted::Told;
 use quorate_two_phase_commit::{
     Answer, Command, CommandId, Config, Event, Knowledge, OnePhase, Request, Settings, TransactionId,
     TransactionOutcome, TwoPhaseCommit, Vote,
 };
 
 use crate::bound::recover;
-use crate::cluster::{Boot, Cluster, Member, N1, N3};
+use crate::bound_bench::{Bench, Databases, failover_ms};
+use crate::cluster::{Boot, Member, N1};
 
 type Commits = Bound<Raft, TwoPhaseCommit>;
 
@@ -53,15 +52,17 @@ impl Member for Commits {
 
 /// Two databases, which outlive every node. The application of the serving node reaches both.
 #[derive(Debug, Default)]
-struct Databases {
+struct Banks {
+    stop_at: StopAt,
     prepared: [BTreeMap<TransactionId, Bytes>; 2],
     committed: [Vec<(TransactionId, Bytes)>; 2],
     aborted: Vec<TransactionId>,
 }
 
 /// The point at which the application of a node stops, as if the node were killed there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum StopAt {
+    #[default]
     Nowhere,
     /// Both databases are prepared, and nobody knows it.
     Prepared,
@@ -71,84 +72,25 @@ enum StopAt {
     FirstCommit,
 }
 
-struct Bank {
-    cluster: Cluster<Commits>,
-    databases: Databases,
-    events: Vec<(NodeId, Event)>,
-    stop_at: StopAt,
-    /// The application of this node has stopped.
-    stopped: Option<NodeId>,
-}
+type Bank = Bench<TwoPhaseCommit, Banks>;
 
-impl Bank {
-    fn new(stop_at: StopAt) -> Self {
-        let mut cluster: Cluster<Commits> =
-            Cluster::prepare(3, ReplicaSettings::default(), RaftSettings::default(), || None);
-        cluster.boot_all();
-        let now = cluster.clocks(N1);
-        cluster.replica(N1).replica_mut().campaign(now).expect("nobody leads");
-        cluster.settle();
-        assert_eq!(cluster.run_until_served(N3), N1);
-        Self { cluster, databases: Databases::default(), events: Vec::new(), stop_at, stopped: None }
-    }
-
-    fn command(&mut self, node: NodeId, command: Command) {
-        let now = self.cluster.clocks(node);
-        self.cluster.replica(node).hosted_mut().command(now, command).expect("it serves");
-        self.cluster.settle();
-    }
-
-    /// Lets a millisecond pass, and the applications work.
-    fn step(&mut self) {
-        self.cluster.run(1);
-        for node in (1..=3).map(NodeId) {
-            if self.cluster.nodes[&node].replica.is_none() || self.stopped == Some(node) {
-                continue;
-            }
-            for told in self.cluster.replica(node).hosted_mut().take() {
-                match told {
-                    Told::Event(event) => self.events.push((node, event)),
-                    Told::Request { ticket, request } => {
-                        let Some(answer) = self.carry_out(&request) else {
-                            self.stopped = Some(node);
-                            break;
-                        };
-                        let now = self.cluster.clocks(node);
-                        self.cluster.replica(node).hosted_mut().complete(now, ticket, answer).expect("it serves");
-                    }
-                    Told::Lost(_) => panic!("they listen"),
-                    Told::Serving | Told::NotServing { .. } => {}
-                }
-            }
-        }
-    }
-
-    fn run_until<T>(&mut self, milliseconds: u64, found: impl Fn(&Self) -> Option<T>) -> T {
-        for _ in 0..milliseconds {
-            if let Some(found) = found(self) {
-                return found;
-            }
-            self.step();
-        }
-        panic!("not within {milliseconds} ms: {:?}, {:?}", self.events, self.databases);
-    }
-
+impl Databases<TwoPhaseCommit> for Banks {
     /// Carries out a request on both databases. `None` if the node stops in the midst of it.
     fn carry_out(&mut self, request: &Request) -> Option<Answer> {
-        let Databases { prepared, committed, aborted } = &mut self.databases;
+        let Self { stop_at, prepared, committed, aborted } = self;
         match request {
             Request::Prepare { transaction, payload } => {
                 for database in prepared {
                     database.insert(*transaction, payload.clone());
                 }
-                (self.stop_at != StopAt::Prepared).then_some(Answer::Voted(Vote::Yes))
+                (*stop_at != StopAt::Prepared).then_some(Answer::Voted(Vote::Yes))
             }
             Request::Recover { .. } => Some(Answer::Done),
-            Request::Commit { .. } if self.stop_at == StopAt::Decided => None,
+            Request::Commit { .. } if *stop_at == StopAt::Decided => None,
             Request::Commit { transaction } => {
                 for (prepared, committed) in prepared.iter_mut().zip(committed) {
                     committed.extend(prepared.remove(transaction).map(|payload| (*transaction, payload)));
-                    if self.stop_at == StopAt::FirstCommit {
+                    if *stop_at == StopAt::FirstCommit {
                         return None;
                     }
                 }
@@ -163,6 +105,14 @@ impl Bank {
             }
             Request::CommitOnePhase { .. } => panic!("it is switched off"),
         }
+    }
+}
+
+impl Bank {
+    fn stopping(stop_at: StopAt) -> Self {
+        let mut bank = Self::new();
+        bank.databases.stop_at = stop_at;
+        bank
     }
 
     /// Begins a transaction, and asks for its commit.
@@ -185,15 +135,6 @@ impl Bank {
         [0, 1].map(|database| self.databases.committed[database].len())
     }
 
-    /// Kills the node at which an application has stopped. The others go on.
-    fn kill(&mut self) -> NodeId {
-        let node = self.run_until(1_000, |bank| bank.stopped);
-        self.cluster.crash(node);
-        self.stop_at = StopAt::Nowhere;
-        self.stopped = None;
-        node
-    }
-
     fn ask(&mut self, node: NodeId, transaction: TransactionId) -> Knowledge {
         let command = CommandId(99);
         self.command(node, Command::Query { command, transaction });
@@ -206,16 +147,9 @@ impl Bank {
     }
 }
 
-/// From the crash to the end of an election: the time-outs of two rounds at most, the first of which may be split, and
-/// the repetition of a request to a database.
-fn failover_ms() -> u64 {
-    let election = RaftSettings::default().election_timeout_max;
-    2 * u64::try_from(election.as_millis()).expect("short")
-}
-
 #[test]
 fn the_serving_node_commits_on_both_databases() {
-    let mut bank = Bank::new(StopAt::Nowhere);
+    let mut bank = Bank::new();
     let transaction = bank.begin(N1, 1);
     bank.run_until(200, |bank| (bank.commits() == [1, 1]).then_some(()));
     let ended = (N1, Event::Ended { transaction, outcome: TransactionOutcome::Committed });
@@ -226,9 +160,10 @@ fn the_serving_node_commits_on_both_databases() {
 #[test]
 fn another_node_commits_what_was_decided_when_the_coordinator_was_killed() {
     for stop_at in [StopAt::Decided, StopAt::FirstCommit] {
-        let mut bank = Bank::new(stop_at);
+        let mut bank = Bank::stopping(stop_at);
         let transaction = bank.begin(N1, 1);
         assert_eq!(bank.kill(), N1);
+        bank.databases.stop_at = StopAt::Nowhere;
         assert_eq!(bank.commits()[1], 0, "the other database waits");
         bank.run_until(failover_ms(), |bank| (bank.commits() == [1, 1]).then_some(()));
         let next = bank.cluster.run_until_served(N1);
@@ -248,9 +183,10 @@ fn another_node_commits_what_was_decided_when_the_coordinator_was_killed() {
 /// so it is aborted: the next core presumes it, and the application aborts what it finds prepared and is not told of.
 #[test]
 fn what_was_not_decided_when_the_coordinator_was_killed_is_aborted() {
-    let mut bank = Bank::new(StopAt::Prepared);
+    let mut bank = Bank::stopping(StopAt::Prepared);
     let transaction = bank.begin(N1, 1);
     assert_eq!(bank.kill(), N1);
+    bank.databases.stop_at = StopAt::Nowhere;
     let recovered = |bank: &Bank| {
         bank.events.iter().find(|(node, event)| *node != N1 && matches!(event, Event::Recovered { .. })).map(|it| it.0)
     };
@@ -265,7 +201,7 @@ fn what_was_not_decided_when_the_coordinator_was_killed_is_aborted() {
 /// A coordinator that is cut off decides nothing: its decision reaches no quorum, and nobody is told.
 #[test]
 fn a_coordinator_that_is_cut_off_commits_nothing() {
-    let mut bank = Bank::new(StopAt::Nowhere);
+    let mut bank = Bank::new();
     bank.cluster.isolate(N1);
     let begun = bank.events.len();
     let command = CommandId(1);

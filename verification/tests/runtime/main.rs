@@ -1,6 +1,7 @@
 //! The shipped runtime with a real protocol: replicas, nodes and servers, through their public interface.
 
 mod bound;
+mod bound_bench;
 mod bound_commit;
 mod bound_manager;
 mod bound_random;

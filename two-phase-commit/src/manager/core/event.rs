@@ -221,6 +221,8 @@ pub enum AbortReason {
     NotBegun(TransactionRefusal),
     /// The resource did not accept a branch.
     Unready(ResourceId, Unready),
+    /// Another node has taken the manager over, and the transaction was not decided before.
+    TakenOver,
 }
 
 /// Work in a resource. A later request for a branch replaces an earlier one: the earlier call is ended before the later
@@ -311,6 +313,7 @@ impl fmt::Display for AbortReason {
             Self::NotWritten => f.write_str("the decision could not be written"),
             Self::NotBegun(why) => write!(f, "the commit was not begun: {why:?}"),
             Self::Unready(resource, why) => write!(f, "resource {resource} accepted no branch: {why}"),
+            Self::TakenOver => f.write_str("another node took the manager over before it was decided"),
         }
     }
 }

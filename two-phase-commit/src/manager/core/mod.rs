@@ -6,6 +6,7 @@
 //! no log: a commit costs one forced write here, that of the decision.
 
 mod branches;
+mod content;
 mod event;
 mod names;
 mod outside;
@@ -39,6 +40,7 @@ pub use event::{AbortReason, Ended, Hazard, ManagerAnswer, ManagerCommand, Manag
 pub use settings::{ManagerConfig, ManagerSettings};
 pub use status::{InDoubt, ManagerStatus, ResourceStatus, Stuck};
 
+pub(crate) use content::Content;
 pub(crate) use names::NAME_BYTES_MAX;
 
 /// The core of a transaction manager. See the [module](self).
@@ -68,7 +70,8 @@ impl Protocol for ManagerCore {
     type View = (View, String);
 
     fn recover(now: Now, config: ManagerConfig, mut recovery: Recovery) -> Result<Self, RecoverError> {
-        let names = Names::recover(&mut recovery, config.resources())?;
+        let names = Names::recover(&mut recovery, &config)?;
+        let config = config.with_id(names.manager());
         let coordinator = TwoPhaseCommit::recover(now, config.protocol().clone(), recovery)?;
         let outside = Outside::new(now, config);
         Ok(Self {
@@ -281,6 +284,8 @@ impl ManagerCore {
         match signal {
             Signal::Timeout => self.on_timeout(),
             Signal::Persisted(ticket) => self.names.persisted(ticket),
+            // The other nodes of a replicated log take part in no transaction.
+            Signal::PeerStanding { node, .. } if node != self.outside.config.node() => return,
             _ => {}
         }
         let is_member = signal == Signal::PeerStanding { node: self.outside.config.node(), standing: Standing::Member };
@@ -380,7 +385,12 @@ impl ManagerCore {
         self.outside.to_coordinator.clear();
         self.outside.requests.clear();
         self.outside.event(ManagerEvent::Superseded { resource, epoch });
-        self.halt(HaltReason::LawBroken("a resource has prepared branches of a later start of this manager"));
+        let reason = HaltReason::LawBroken("a resource has prepared branches of a later start of this manager");
+        if self.outside.config.is_replicated() {
+            self.halted = Some(reason);
+        } else {
+            self.halt(reason);
+        }
     }
 
     fn halt(&mut self, reason: HaltReason) {
@@ -559,6 +569,6 @@ fn why_aborted(reason: CoreAbort) -> AbortReason {
         CoreAbort::Unready(node, why) => AbortReason::Unready(ResourceId(node.0), why),
         CoreAbort::Refused(node) => AbortReason::Refused(ResourceId(node.0)),
         CoreAbort::NotWritten => AbortReason::NotWritten,
-        CoreAbort::TakenOver => AbortReason::NotBegun(TransactionRefusal::NotCoordinator),
+        CoreAbort::TakenOver => AbortReason::TakenOver,
     }
 }

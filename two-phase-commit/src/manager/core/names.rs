@@ -1,7 +1,10 @@
-//! The names of resources, kept in the log for tools that read it when no manager runs.
+//! The identity of the manager and the names of its resources, kept in the log.
+//!
+//! The identity is that which the first manager on this log was given. Each later one takes it from here, wherever it
+//! runs. The names are for tools that read the log when no manager runs.
 //!
 //! ```text
-//! names: version (1) | for each: id (8), length (2), the name in UTF-8
+//! names: version (1) | cluster (16) | log (8) | for each: id (8), length (2), the name in UTF-8
 //! ```
 //!
 //! The record has a key of its own, far above those of the protocol's records. It is written with the first write of a
@@ -10,14 +13,16 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quorate_protocol::{Operation, RecoverError, Recovery, StateError, Ticket};
+use quorate_protocol::{ClusterId, Operation, RecoverError, Recovery, StateError, Ticket};
 
-use crate::manager::ResourceId;
+use super::settings::ManagerConfig;
+use crate::manager::{ManagerId, ResourceId};
 
-/// The names of all resources that the log has ever known.
+/// The identity of the manager, and the names of all resources that the log has ever known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
-    names: BTreeMap<ResourceId, String>,
+    manager: ManagerId,
+    resources: BTreeMap<ResourceId, String>,
     state: State,
 }
 
@@ -31,11 +36,9 @@ enum State {
 }
 
 impl Names {
-    /// Takes the record out of the content of the log, and adds the names of `resources`.
-    pub(super) fn recover(
-        recovery: &mut Recovery,
-        resources: &BTreeMap<ResourceId, String>,
-    ) -> Result<Self, RecoverError> {
+    /// Takes the record out of the content of the log, and adds the names of the configured resources. Without a record
+    /// the identity is that of the configuration.
+    pub(super) fn recover(recovery: &mut Recovery, config: &ManagerConfig) -> Result<Self, RecoverError> {
         let (mut rest, mut newest) = (Vec::new(), Bytes::new());
         for record in recovery.journal.take().into_iter().flatten() {
             let (key, bytes) = record?;
@@ -44,9 +47,10 @@ impl Names {
         if !rest.is_empty() {
             recovery.journal = Some(Box::new(rest.into_iter()));
         }
-        let mut names =
-            if newest.is_empty() { BTreeMap::new() } else { decode(newest).map_err(RecoverError::State)? };
-        for (id, name) in resources {
+        let none = || (config.id(), BTreeMap::new());
+        let (manager, mut names) =
+            if newest.is_empty() { none() } else { decode(newest).map_err(RecoverError::State)? };
+        for (id, name) in config.resources() {
             match names.insert(*id, name.clone()) {
                 Some(before) if before != *name => {
                     return Err(RecoverError::Inconsistent("two names of resources have the same id"));
@@ -54,22 +58,27 @@ impl Names {
                 _ => {}
             }
         }
-        Ok(Self { names, state: State::Unwritten })
+        Ok(Self { manager, resources: names, state: State::Unwritten })
+    }
+
+    /// The identity of the manager.
+    pub(super) fn manager(&self) -> ManagerId {
+        self.manager
     }
 
     /// The resources that the log has known.
     pub(super) fn known(&self) -> impl Iterator<Item = ResourceId> + '_ {
-        self.names.keys().copied()
+        self.resources.keys().copied()
     }
 
     /// The name of a resource that the log has known.
     pub(super) fn of(&self, resource: ResourceId) -> Option<&str> {
-        self.names.get(&resource).map(String::as_str)
+        self.resources.get(&resource).map(String::as_str)
     }
 
     /// Adds the record to a write if it belongs there: to the first one, and after the mark of a checkpoint.
     pub(super) fn join(&mut self, ticket: Ticket, operations: &mut Vec<Operation>) {
-        let record = || Operation::Journal { key: NAMES_KEY, bytes: encode(&self.names) };
+        let record = || Operation::Journal { key: NAMES_KEY, bytes: encode(self.manager, &self.resources) };
         let mark = operations.iter().position(|operation| matches!(operation, Operation::CheckpointBegin { .. }));
         if let Some(mark) = mark {
             operations.insert(mark + 1, record());
@@ -89,9 +98,11 @@ impl Names {
     }
 }
 
-fn encode(names: &BTreeMap<ResourceId, String>) -> Bytes {
+fn encode(manager: ManagerId, names: &BTreeMap<ResourceId, String>) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(VERSION);
+    out.put_u128_le(manager.cluster.0);
+    out.put_u64_le(manager.log);
     for (id, name) in names {
         out.put_u64_le(id.0);
         out.put_u16_le(u16::try_from(name.len()).expect("checked when the resource was described"));
@@ -100,12 +111,14 @@ fn encode(names: &BTreeMap<ResourceId, String>) -> Bytes {
     out.freeze()
 }
 
-fn decode(mut bytes: Bytes) -> Result<BTreeMap<ResourceId, String>, StateError> {
+fn decode(mut bytes: Bytes) -> Result<(ManagerId, BTreeMap<ResourceId, String>), StateError> {
     match bytes.try_get_u8().map_err(|_| StateError::Malformed)? {
         VERSION => {}
         version if version > VERSION => return Err(StateError::Version(version)),
         _ => return Err(StateError::Malformed),
     }
+    let cluster = ClusterId(bytes.try_get_u128_le().map_err(|_| StateError::Malformed)?);
+    let log = bytes.try_get_u64_le().map_err(|_| StateError::Malformed)?;
     let mut names = BTreeMap::new();
     while !bytes.is_empty() {
         let id = bytes.try_get_u64_le().map_err(|_| StateError::Malformed)?;
@@ -118,7 +131,7 @@ fn decode(mut bytes: Bytes) -> Result<BTreeMap<ResourceId, String>, StateError> 
             return Err(StateError::Malformed);
         }
     }
-    Ok(names)
+    Ok((ManagerId { cluster, log }, names))
 }
 
 const VERSION: u8 = 1;

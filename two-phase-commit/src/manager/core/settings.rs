@@ -50,11 +50,12 @@ pub struct ManagerConfig {
     resources: BTreeMap<ResourceId, String>,
     settings: ManagerSettings,
     protocol: Config,
+    is_replicated: bool,
 }
 
 impl ManagerConfig {
-    /// Makes the configuration of the manager `id` with these resources. Its random numbers come from `seed`, which
-    /// differs in each start. `node` is the id of the node that holds the log.
+    /// Makes the configuration of a manager with these resources. `id` is its identity if its log has none yet. Its
+    /// random numbers come from `seed`, which differs in each start. `node` is the id of the node that holds the log.
     ///
     /// # Errors
     /// When times or bounds contradict each other, or a resource has the id of the node.
@@ -78,7 +79,25 @@ impl ManagerConfig {
         // Every transaction has a deadline of its own.
         let protocol = Settings { begin_timeout: Duration::MAX, ..settings.protocol.clone() };
         let protocol = Config::new(node, seed, protocol)?.with_coordinator(CoordinatorId(id.log));
-        Ok(Self { id, resources, settings, protocol })
+        Ok(Self { id, resources, settings, protocol, is_replicated: false })
+    }
+
+    /// The same configuration for a replicated log. There another node may have taken the log over while this one does
+    /// not know it yet. So when a resource has branches of a later epoch, this manager stops its work, but not its
+    /// node.
+    #[must_use]
+    pub fn replicated(self) -> Self {
+        Self { is_replicated: true, ..self }
+    }
+
+    pub(super) fn is_replicated(&self) -> bool {
+        self.is_replicated
+    }
+
+    /// Takes over the identity that the log has.
+    pub(super) fn with_id(self, id: ManagerId) -> Self {
+        let protocol = self.protocol.with_coordinator(CoordinatorId(id.log));
+        Self { id, protocol, ..self }
     }
 
     /// Identity of the manager.

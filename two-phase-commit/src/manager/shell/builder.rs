@@ -20,25 +20,20 @@ use crate::manager::{ResourceId, ResourceManager};
 pub struct ManagerBuilder {
     name: String,
     directory: PathBuf,
-    resources: BTreeMap<ResourceId, Described>,
-    settings: ManagerSettings,
+    description: Description,
+}
+
+/// The resources and the settings of a manager.
+#[derive(Default)]
+pub(super) struct Description {
+    pub(super) resources: BTreeMap<ResourceId, Described>,
+    pub(super) settings: ManagerSettings,
+    /// The first mistake.
     wrong: Option<OpenError>,
 }
 
-impl ManagerBuilder {
-    pub(super) fn new(name: &str, directory: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            directory,
-            resources: BTreeMap::new(),
-            settings: ManagerSettings::default(),
-            wrong: None,
-        }
-    }
-
-    /// Adds a resource. The manager asks each of its resources for the branches of earlier starts, so a resource must
-    /// be described as long as it may have any.
-    pub fn resource<R: ResourceManager>(mut self, resource: &Resource<R>) -> Self {
+impl Description {
+    pub(super) fn resource<R: ResourceManager>(&mut self, resource: &Resource<R>) {
         let name = resource.name();
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
             self.wrong.get_or_insert(OpenError::Name(name.to_owned()));
@@ -47,12 +42,37 @@ impl ManagerBuilder {
         if self.resources.insert(resource.id(), described).is_some() {
             self.wrong.get_or_insert(OpenError::Repeated(name.to_owned()));
         }
+    }
+
+    /// The description, if there is no mistake in it.
+    pub(super) fn checked(mut self) -> Result<Self, OpenError> {
+        match self.wrong.take() {
+            Some(wrong) => Err(wrong),
+            None => Ok(self),
+        }
+    }
+}
+
+/// The names of resources.
+pub(super) fn names(resources: &BTreeMap<ResourceId, Described>) -> BTreeMap<ResourceId, String> {
+    resources.iter().map(|(id, described)| (*id, described.name.to_string())).collect()
+}
+
+impl ManagerBuilder {
+    pub(super) fn new(name: &str, directory: PathBuf) -> Self {
+        Self { name: name.to_owned(), directory, description: Description::default() }
+    }
+
+    /// Adds a resource. The manager asks each of its resources for the branches of earlier starts, so a resource must
+    /// be described as long as it may have any.
+    pub fn resource<R: ResourceManager>(mut self, resource: &Resource<R>) -> Self {
+        self.description.resource(resource);
         self
     }
 
     /// Replaces times and bounds.
     pub fn settings(mut self, settings: ManagerSettings) -> Self {
-        self.settings = settings;
+        self.description.settings = settings;
         self
     }
 
@@ -65,16 +85,13 @@ impl ManagerBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn open(self) -> Result<Manager, OpenError> {
-        if let Some(wrong) = self.wrong {
-            return Err(wrong);
-        }
+        let Description { resources, settings, .. } = self.description.checked()?;
         let calls = Calls::new(Handle::current());
-        let timeout = self.settings.timeout;
-        let names = self.resources.iter().map(|(id, described)| (*id, described.name.to_string())).collect();
-        let opening =
-            LogOpening { name: self.name, directory: self.directory, resources: names, settings: self.settings };
+        let timeout = settings.timeout;
+        let names = names(&resources);
+        let opening = LogOpening { name: self.name, directory: self.directory, resources: names, settings };
         let log = opening.open().await?;
-        let shared = Arc::new(Shared::new(log.manager, log.node, self.resources, timeout, calls));
+        let shared = Arc::new(Shared::new(log.manager, (log.node, log.group), None, resources, timeout, calls));
         log.hear.send(shared.clone()).map_err(|_| OpenError::Ended)?;
         Ok(Manager::new(shared))
     }
@@ -82,7 +99,7 @@ impl ManagerBuilder {
 
 impl fmt::Debug for ManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.resources.values().map(|described| &*described.name).collect();
+        let names: Vec<&str> = self.description.resources.values().map(|described| &*described.name).collect();
         f.debug_struct("ManagerBuilder").field("name", &self.name).field("resources", &names).finish_non_exhaustive()
     }
 }

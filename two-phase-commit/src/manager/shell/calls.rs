@@ -58,6 +58,11 @@ impl Calls {
         Self { runtime, under_way: Arc::default() }
     }
 
+    /// The runtime in which the manager was opened.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Makes a call. An earlier call about the same subject is dropped, and has ended before this one begins.
     pub(super) fn make(&self, subject: Subject, call: impl Future<Output = ()> + Send + 'static) {
         let mut under_way = lock(&self.under_way);

@@ -1,5 +1,6 @@
 //! Errors of a manager, one type for each operation.
 
+use quorate_protocol::NodeId;
 use quorate_runtime::ServerOpenError;
 
 use crate::manager::{ManagerId, ResourceError};
@@ -21,9 +22,12 @@ pub enum OpenError {
     /// The log is in use by another process, belongs to another manager, or is damaged.
     #[error(transparent)]
     Log(#[from] ServerOpenError),
-    /// The thread of the log ended before the log was open.
-    #[error("the thread of the log has ended")]
+    /// The node of the log ended before the log was open.
+    #[error("the node of the log has ended")]
     Ended,
+    /// The replicated log has no content that a manager of this version can read.
+    #[error("the replicated log cannot be read: {0}")]
+    Content(String),
 }
 
 /// Reason why a transaction was not begun.
@@ -33,6 +37,12 @@ pub enum BeginError {
     /// The manager does not accept work now. The reason says whether to try again.
     #[error("the manager accepts no transaction now: {0:?}")]
     Refused(TransactionRefusal),
+    /// Another node serves the manager: begin there.
+    #[error("another node serves the manager")]
+    Elsewhere {
+        /// The node that serves it or is about to, as far as this one knows.
+        leader: Option<NodeId>,
+    },
     /// The manager has stopped.
     #[error("the manager has stopped")]
     Stopped,
@@ -48,7 +58,8 @@ pub enum EnlistError {
     /// The session of this resource is lent already: drop it first.
     #[error("the session of this resource is lent already")]
     Lent,
-    /// The branch has ended: the deadline of the transaction has passed, or the resource has lost the branch.
+    /// The branch has ended: the deadline of the transaction has passed, the resource has lost the branch, or another
+    /// node has taken the manager over.
     #[error("the branch has ended")]
     Ended,
     /// The manager has stopped, or too many calls wait for it.
@@ -69,6 +80,12 @@ pub enum OutcomeError {
     /// The manager cannot tell now, or the transaction was never begun.
     #[error("the manager does not tell: {0:?}")]
     Refused(TransactionRefusal),
+    /// Another node serves the manager: ask there. It is not known whether what was asked for is done.
+    #[error("another node serves the manager")]
+    Elsewhere {
+        /// The node that serves it or is about to, as far as this one knows.
+        leader: Option<NodeId>,
+    },
     /// The manager has stopped: ask again after its next start.
     #[error("the manager has stopped")]
     Stopped,

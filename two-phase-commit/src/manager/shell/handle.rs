@@ -12,7 +12,8 @@ use quorate_runtime::hosted::Hosted;
 use super::builder::ManagerBuilder;
 use super::error::{BeginError, OutcomeError};
 use super::log::PATIENCE;
-use super::shared::{CommandAnswer, GROUP, Shared};
+use super::replicated::ReplicatedBuilder;
+use super::shared::{CommandAnswer, Shared};
 use super::transaction::Transaction;
 use crate::manager::core::{ManagerCommand, ManagerCore, ManagerStatus};
 use crate::manager::{ManagerId, ResourceId, TransactionName};
@@ -36,6 +37,12 @@ impl Manager {
         ManagerBuilder::new(name, directory.into())
     }
 
+    /// Describes a manager whose decision log is replicated, so that another node goes on when that of the manager
+    /// dies. See [`ReplicatedBuilder`].
+    pub fn replicated() -> ReplicatedBuilder {
+        ReplicatedBuilder::new()
+    }
+
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared: Arc::new(Closing(shared)) }
     }
@@ -48,7 +55,7 @@ impl Manager {
     /// Begins a transaction, with the deadline of the settings.
     ///
     /// # Errors
-    /// When too many transactions are open, the disk is full, or the manager has stopped.
+    /// When too many transactions are open, the disk is full, another node serves the manager, or it has stopped.
     pub async fn begin(&self) -> Result<Transaction, BeginError> {
         self.begin_within(self.inner().timeout).await
     }
@@ -61,15 +68,18 @@ impl Manager {
         match self.inner().ask(|command| ManagerCommand::Begin { command, timeout }).await {
             Some(CommandAnswer::Begun(number, known)) => Ok(Transaction::new(self.clone(), number, known)),
             Some(CommandAnswer::Refused(reason)) => Err(BeginError::Refused(reason)),
+            Some(CommandAnswer::Elsewhere(leader)) => Err(BeginError::Elsewhere { leader }),
             _ => Err(BeginError::Stopped),
         }
     }
 
     /// The outcome of a transaction of this manager, also of an earlier start. It can be asked by its text:
-    /// [`TransactionName`] implements [`FromStr`](std::str::FromStr).
+    /// [`TransactionName`] implements [`FromStr`](std::str::FromStr). On a replicated log every node can be asked of
+    /// transactions that were begun before the last take-over, and of committed ones.
     ///
     /// # Errors
-    /// When another manager decides it, it was never begun, or the manager has stopped.
+    /// When another manager decides it, it was never begun, only the node that serves the manager knows, or it has
+    /// stopped.
     pub async fn outcome(&self, transaction: TransactionName) -> Result<Knowledge, OutcomeError> {
         if transaction.manager != self.id() {
             return Err(OutcomeError::OtherManager(transaction.manager));
@@ -79,20 +89,22 @@ impl Manager {
             Some(CommandAnswer::Knowledge(knowledge)) => Ok(knowledge),
             Some(CommandAnswer::Refused(TransactionRefusal::Halted)) => Err(OutcomeError::Stopped),
             Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
+            Some(CommandAnswer::Elsewhere(leader)) => self.inner().outcome_elsewhere(transaction.number, leader).await,
             _ => Err(OutcomeError::Stopped),
         }
     }
 
-    /// The state of the manager: what is in doubt, and what is stuck and why. `None` if the manager has stopped.
+    /// The state of the manager: what is in doubt, and what is stuck and why. `None` if the manager has stopped, or
+    /// another node serves it.
     pub async fn status(&self) -> Option<ManagerStatus> {
         let status = |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
-        self.inner().node.look(GROUP, status).await.ok().flatten()
+        self.inner().node.look(self.inner().group, status).await.ok().flatten()
     }
 
     /// Waits until the manager has stopped by itself, and returns the reason: its log has failed, or a resource has
     /// branches of a later start of this manager. `None` if it was closed.
     pub async fn stopped(&self) -> Option<HaltReason> {
-        self.inner().node.halted(GROUP).await.ok()
+        self.inner().node.halted(self.inner().group).await.ok()
     }
 
     /// An operator has dealt with a transaction that a branch did not follow (`hazards` of [`Manager::status`]). The
@@ -131,10 +143,16 @@ impl Manager {
     /// Stops the manager. Transactions that are not decided are aborted, and their branches rolled back, as far as that
     /// takes at most five seconds; the rest is left to its next start. When this returns [`Stopped::InOrder`], the
     /// directory of the log is free. Without it, a process that ends leaves all of this to its next start.
+    ///
+    /// On a replicated log the node and its share of the log go on: shut the node down next, which hands the manager
+    /// over.
     pub async fn close(&self) -> Stopped {
         let shared = self.inner();
         // What takes longer is ended by the next start.
         let _ = tokio::time::timeout(CLOSING_TIME, shared.abort_all()).await;
+        if shared.replicated.is_some() {
+            return Stopped::InOrder;
+        }
         let stopped = shared.node.shutdown(PATIENCE).await;
         shared.close();
         stopped
@@ -151,6 +169,7 @@ impl Manager {
         match self.inner().ask(command).await {
             Some(CommandAnswer::Done) => Ok(()),
             Some(CommandAnswer::Refused(reason)) => Err(OutcomeError::Refused(reason)),
+            Some(CommandAnswer::Elsewhere(leader)) => Err(OutcomeError::Elsewhere { leader }),
             _ => Err(OutcomeError::Stopped),
         }
     }
@@ -165,6 +184,10 @@ const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 impl Drop for Closing {
     fn drop(&mut self) {
+        // The node of a replicated log is the program's.
+        if self.0.replicated.is_some() {
+            return;
+        }
         let node = self.0.node.clone();
         self.0.close();
         let mut shutdown = Box::pin(async move { node.shutdown(PATIENCE).await });

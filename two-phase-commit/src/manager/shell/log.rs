@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use quorate_protocol::{Configuration, Identity, NodeId, Protocol};
+use quorate_protocol::{Configuration, GroupId, Identity, NodeId, Protocol};
 use quorate_runtime::group::{ChannelId, Group};
-use quorate_runtime::hosted::{Hosted, Told};
+use quorate_runtime::hosted::{Heard, Hosted};
 use quorate_runtime::shell::{
-    CallAnswer, Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
+    Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
 };
 use quorate_runtime::{BoxError, GroupStart, NodeHandle, ServerOpenError};
 use quorate_transport::Limits;
@@ -20,8 +20,9 @@ use quorate_wal::LogSettings;
 use quorate_wal::disk::RealDisk;
 use tokio::sync::oneshot;
 
-use super::shared::{GROUP, Shared};
-use crate::manager::core::{ManagerConfig, ManagerCore, ManagerSettings};
+use super::shared::{Lost, Shared};
+use crate::ConfigError;
+use crate::manager::core::{ManagerConfig, ManagerCore, ManagerSettings, ManagerStatus};
 use crate::manager::{ManagerId, ResourceId, metrics};
 
 /// Description of a log to open.
@@ -36,6 +37,7 @@ pub(super) struct LogOpening {
 pub(super) struct RunningLog {
     pub(super) manager: ManagerId,
     pub(super) node: NodeHandle,
+    pub(super) group: GroupId,
     /// Takes the shared part, which needs the other two. Only then events are taken up.
     pub(super) hear: oneshot::Sender<Arc<Shared>>,
 }
@@ -62,11 +64,11 @@ impl LogOpening {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             let (hear, shared) = oneshot::channel();
-            let log = RunningLog { manager: manager_id(&identity), node: driver.handle(), hear };
+            let log = RunningLog { manager: manager_id(&identity), node: driver.handle(), group: GROUP, hear };
             let local = driver.local_handle();
             // If nobody waits any more, the log is not wanted.
             if tell.send(Ok(log)).is_ok() {
-                tokio::join!(driver.run(), listen(local, shared));
+                tokio::join!(driver.run(), listen_here(local, shared));
             }
         });
     }
@@ -98,31 +100,43 @@ impl LogOpening {
     }
 }
 
-/// Takes up what the core tells, until the node stops.
-async fn listen(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
+/// Takes up what the core tells, until the node stops or the manager is dropped.
+async fn listen_here(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
     // The manager was dropped while it was being opened.
     let Ok(shared) = shared.await else { return };
-    let (weak, manager) = (Arc::downgrade(&shared), shared.id.to_string());
+    let weak = Arc::downgrade(&shared);
     drop(shared);
+    let status = local.clone();
+    let status = move || status_of(status.clone());
+    listen(move |_| wait_for_news(local.clone()), status, weak).await;
+}
+
+/// Takes up what the core tells, until the node stops or the manager is dropped. `next` waits for news beyond those up
+/// to a number, and returns them with the number of the last; `None` if the core has stopped.
+pub(super) async fn listen<N, S>(mut next: impl FnMut(u64) -> N, status: impl Fn() -> S, shared: Weak<Shared>)
+where
+    N: Future<Output = Option<Heard<ManagerCore>>>,
+    S: Future<Output = Option<ManagerStatus>>,
+{
+    let Some(label) = shared.upgrade().map(|shared| shared.id.to_string()) else { return };
     let mut publish = tokio::time::interval(PUBLISH_INTERVAL);
-    let mut told = wait_for_news(&local);
+    let mut news = Box::pin(next(0));
     loop {
-        let news = tokio::select! {
-            news = &mut told => news,
+        let heard = tokio::select! {
+            heard = &mut news => heard,
             _ = publish.tick() => {
-                let status = local.look(GROUP, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status));
-                if let Ok(Some(status)) = status.await {
-                    metrics::publish(&manager, &status);
+                if let Some(status) = status().await {
+                    metrics::publish(&label, &status);
                 }
                 continue;
             }
         };
-        let Some(shared) = weak.upgrade() else { return };
-        let Ok(Some(news)) = news else { return shared.close() };
-        told = wait_for_news(&local);
-        for news in news {
-            if let Err(lost) = shared.hear(news) {
-                tracing::error!(manager, count = lost.0, "events were lost, so the manager stops");
+        let Some(shared) = shared.upgrade() else { return };
+        let Some(Heard { told, up_to }) = heard else { return shared.close() };
+        news = Box::pin(next(up_to));
+        for news in told {
+            if let Err(Lost(count)) = shared.hear(news) {
+                tracing::error!(manager = label, count, "events were lost, so the manager stops");
                 shared.close();
                 let _ = shared.node.shutdown(PATIENCE).await;
                 return;
@@ -131,32 +145,48 @@ async fn listen(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
     }
 }
 
+async fn status_of(local: LocalHandle) -> Option<ManagerStatus> {
+    let status = |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
+    local.look(GROUP, status).await.ok().flatten()
+}
+
 /// The next events and requests of the core; `None` if it has stopped.
-fn wait_for_news(local: &LocalHandle) -> CallAnswer<Option<Vec<Told<ManagerCore>>>> {
-    local.ask(
+async fn wait_for_news(local: LocalHandle) -> Option<Heard<ManagerCore>> {
+    let told = local.ask(
         GROUP,
         0,
         |hosted: &mut Hosted<ManagerCore>, _now, call| hosted.listen(call),
         |hosted, _reply| hosted.map(Hosted::take),
-    )
+    );
+    Some(Heard { told: told.await.ok()??, up_to: 0 })
 }
 
 fn make_group(
     start: GroupStart,
     resources: BTreeMap<ResourceId, String>,
-    mut settings: ManagerSettings,
+    settings: ManagerSettings,
 ) -> Result<Box<dyn Group>, BoxError> {
-    // The names of resources join a write.
-    settings.protocol.write_bytes_max =
-        settings.protocol.write_bytes_max.min(start.write_bytes_max.saturating_sub(NAMES_BYTES_MAX));
-    let config = ManagerConfig::new(manager_id(&start.identity), NODE, start.seed, resources, settings)?;
+    let config = config(&start, manager_id(&start.identity), resources, settings)?;
     let core = ManagerCore::recover(start.now, config, start.recovery)?;
     Ok(Box::new(Hosted::new(start.group, ChannelId::FIRST_CORE, core)))
 }
 
+/// The configuration of a core that starts from this data.
+pub(super) fn config(
+    start: &GroupStart,
+    id: ManagerId,
+    resources: BTreeMap<ResourceId, String>,
+    mut settings: ManagerSettings,
+) -> Result<ManagerConfig, ConfigError> {
+    // The names of resources join a write.
+    let room = start.write_bytes_max - NAMES_BYTES_MAX.min(start.write_bytes_max / 2);
+    settings.protocol.write_bytes_max = settings.protocol.write_bytes_max.min(room);
+    ManagerConfig::new(id, start.identity.node, start.seed, resources, settings)
+}
+
 /// A log that was lost and made anew has another identity, so that its manager presumes nothing of the lost one's
 /// branches.
-fn manager_id(identity: &Identity) -> ManagerId {
+pub(super) fn manager_id(identity: &Identity) -> ManagerId {
     let log = u64::try_from(identity.incarnation.0 >> 64).expect("the upper half of 128 bits");
     ManagerId { cluster: identity.cluster, log }
 }
@@ -167,6 +197,8 @@ fn draw() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
+/// The only group of a manager's log.
+const GROUP: GroupId = GroupId(1);
 /// The only node of a manager's log.
 const NODE: NodeId = NodeId(1);
 /// Room for the names of resources in a write.

@@ -1,28 +1,27 @@
 //! The part of a manager that its handles, its calls and the thread of its log share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_protocol::{GroupId, Ticket};
-use quorate_runtime::NodeHandle;
-use quorate_runtime::hosted::{Hosted, Told};
-use quorate_runtime::shell::CallAnswer;
+use quorate_protocol::{GroupId, NodeId, Ticket};
+use quorate_runtime::hosted::{HostedHandle, NotServed, Told};
+use quorate_runtime::{NodeHandle, Pending};
 use tokio::sync::{oneshot, watch};
 
 use super::calls::{Calls, Subject};
-use crate::manager::core::{Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest};
-use crate::manager::{ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
+use super::replicated::{ReplicatedLog, follow};
+use crate::manager::core::{
+    AbortReason, Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest,
+};
+use crate::manager::{BranchId, ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
 use crate::{CommandId, Knowledge, TransactionNumber, TransactionRefusal};
-
-/// The group of the manager's core in its node.
-pub(super) const GROUP: GroupId = GroupId(1);
 
 /// What the application knows of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     Undecided,
-    /// The decision was left to the only resource, which does not answer.
+    /// The decision was left to the only resource, which does not answer, or another node decides.
     InDoubt,
     Ended(Ended),
 }
@@ -34,6 +33,8 @@ pub(super) enum CommandAnswer {
     Knowledge(Knowledge),
     Done,
     Refused(TransactionRefusal),
+    /// Another node serves the manager, as far as this one knows that one.
+    Elsewhere(Option<NodeId>),
 }
 
 pub(super) struct Shared {
@@ -41,6 +42,11 @@ pub(super) struct Shared {
     /// The identity as a label of metrics.
     label: String,
     pub(super) node: NodeHandle,
+    /// The group of the core in the node.
+    pub(super) group: GroupId,
+    core: HostedHandle<ManagerCore>,
+    /// The replicated log, if it is one.
+    pub(super) replicated: Option<ReplicatedLog>,
     pub(super) resources: BTreeMap<ResourceId, Described>,
     pub(super) timeout: Duration,
     pub(super) calls: Calls,
@@ -58,21 +64,35 @@ pub(super) struct Described {
 struct Waiting {
     last_command: u64,
     commands: BTreeMap<CommandId, oneshot::Sender<CommandAnswer>>,
-    transactions: BTreeMap<TransactionNumber, watch::Sender<Known>>,
+    /// The transactions that the core may still end.
+    transactions: BTreeMap<TransactionNumber, InHand>,
+    /// Transactions that this node was asked to commit, and no longer serves: the log will tell how they ended.
+    unresolved: BTreeMap<TransactionNumber, InHand>,
     /// True if no transaction is begun any more.
     is_closing: bool,
     is_closed: bool,
 }
 
+/// A transaction in the hands of the application.
+struct InHand {
+    known: watch::Sender<Known>,
+    /// The resources in which it may have begun to work.
+    resources: BTreeSet<ResourceId>,
+    /// True if its commit was asked for.
+    is_asked: bool,
+}
+
 impl Shared {
     pub(super) fn new(
         id: ManagerId,
-        node: NodeHandle,
+        (node, group): (NodeHandle, GroupId),
+        replicated: Option<ReplicatedLog>,
         resources: BTreeMap<ResourceId, Described>,
         timeout: Duration,
         calls: Calls,
     ) -> Self {
-        Self { id, label: id.to_string(), node, resources, timeout, calls, waiting: Mutex::default() }
+        let (label, core) = (id.to_string(), HostedHandle::new(node.clone(), group));
+        Self { id, label, node, group, core, replicated, resources, timeout, calls, waiting: Mutex::default() }
     }
 
     /// The name of a resource, or its id if the manager does not know it.
@@ -81,11 +101,30 @@ impl Shared {
     }
 
     /// Gives the core a command that has no answer of its own.
-    pub(super) fn post(&self, command: ManagerCommand) -> CallAnswer<()> {
-        self.node.look(GROUP, move |hosted: &mut Hosted<ManagerCore>, now| {
-            // The log is the node's own, so the core is always served.
-            let _ = hosted.command(now, command);
-        })
+    pub(super) fn post(&self, command: ManagerCommand) -> Pending<Result<(), NotServed>> {
+        self.core.command(command)
+    }
+
+    /// As [`Shared::post`], for the commit of a transaction.
+    pub(super) fn post_commit(&self, number: TransactionNumber) {
+        // Before it is posted: if this node stops to serve then, only the log knows the outcome.
+        if let Some(in_hand) = self.waiting().transactions.get_mut(&number) {
+            in_hand.is_asked = true;
+        }
+        // If the manager has stopped, the one who waits for the outcome learns it.
+        drop(self.post(ManagerCommand::Commit { transaction: number }));
+    }
+
+    /// As [`Shared::post`], for a resource in which a transaction begins to work.
+    pub(super) fn post_enlist(
+        &self,
+        number: TransactionNumber,
+        resource: ResourceId,
+    ) -> Pending<Result<(), NotServed>> {
+        if let Some(in_hand) = self.waiting().transactions.get_mut(&number) {
+            in_hand.resources.insert(resource);
+        }
+        self.post(ManagerCommand::Enlist { transaction: number, resource })
     }
 
     /// Gives the core a command and waits for its answer; `None` if the manager has stopped.
@@ -106,8 +145,11 @@ impl Shared {
             biased;
             answer = &mut receiver => answer.ok(),
             posted = posted => {
-                if posted.is_err() {
+                if let Err(error) = posted {
                     self.waiting().commands.remove(&id);
+                    if let NotServed::Elsewhere { leader } = error {
+                        return Some(CommandAnswer::Elsewhere(leader));
+                    }
                 }
                 receiver.await.ok()
             }
@@ -120,7 +162,7 @@ impl Shared {
         let open: Vec<(TransactionNumber, watch::Receiver<Known>)> = {
             let mut waiting = self.waiting();
             waiting.is_closing = true;
-            waiting.transactions.iter().map(|(number, sender)| (*number, sender.subscribe())).collect()
+            waiting.transactions.iter().map(|(number, it)| (*number, it.known.subscribe())).collect()
         };
         for (number, _) in &open {
             drop(self.post(ManagerCommand::Abort { transaction: *number }));
@@ -138,8 +180,8 @@ impl Shared {
             Told::Event(event) => self.on_event(event),
             Told::Request { ticket, request } => self.on_request(ticket, request),
             Told::Lost(count) => return Err(Lost(count)),
-            // The log is the node's own, so the core neither comes nor goes.
-            Told::Serving | Told::NotServing { .. } => {}
+            Told::Serving => tracing::info!(manager = %self.id, "this node serves the manager"),
+            Told::NotServing { leader } => self.on_not_serving(leader),
         }
         Ok(())
     }
@@ -150,6 +192,72 @@ impl Shared {
         waiting.is_closed = true;
         waiting.commands.clear();
         waiting.transactions.clear();
+        waiting.unresolved.clear();
+    }
+
+    /// Another node takes the manager over. A transaction whose commit was not asked for is aborted, because only its
+    /// own epoch could have decided it. Of the others the log will tell.
+    fn on_not_serving(self: &Arc<Self>, leader: Option<NodeId>) {
+        tracing::info!(manager = %self.id, leader = leader.map(|node| node.0), "this node does not serve the manager any more");
+        let mut waiting = self.waiting();
+        for caller in std::mem::take(&mut waiting.commands).into_values() {
+            // The caller may have dropped its future.
+            let _ = caller.send(CommandAnswer::Elsewhere(leader));
+        }
+        let mut aborted = Vec::new();
+        for (number, in_hand) in std::mem::take(&mut waiting.transactions) {
+            if in_hand.is_asked {
+                in_hand.known.send_replace(Known::InDoubt);
+                waiting.unresolved.insert(number, in_hand);
+            } else {
+                aborted.push((number, in_hand));
+            }
+        }
+        drop(waiting);
+        for (number, in_hand) in aborted {
+            self.end(number, in_hand, Ended::Aborted(AbortReason::TakenOver));
+        }
+        if let Some(log) = &self.replicated {
+            self.calls.runtime().spawn(follow(Arc::downgrade(self), log.clone()));
+        }
+    }
+
+    /// The transactions whose outcome the log will tell.
+    pub(super) fn unresolved(&self) -> Vec<TransactionNumber> {
+        self.waiting().unresolved.keys().copied().collect()
+    }
+
+    /// The log tells how such a transaction ended.
+    pub(super) fn resolved(&self, number: TransactionNumber, ended: Ended) {
+        let in_hand = self.waiting().unresolved.remove(&number);
+        if let Some(in_hand) = in_hand {
+            self.end(number, in_hand, ended);
+        }
+    }
+
+    /// The log tells nothing of such a transaction any more.
+    pub(super) fn unknown(&self, number: TransactionNumber) {
+        self.waiting().unresolved.remove(&number);
+    }
+
+    /// Tells the outcome of a transaction that this node does not serve, and ends what is left of its branches here.
+    /// The node that serves the manager sees to the prepared ones, and only this one can reach the sessions of others.
+    fn end(&self, number: TransactionNumber, in_hand: InHand, ended: Ended) {
+        let is_committed = matches!(ended, Ended::Committed { .. });
+        metrics::count(&self.label, &ended);
+        in_hand.known.send_replace(Known::Ended(ended));
+        for resource in in_hand.resources {
+            let Some(described) = self.resources.get(&resource) else { continue };
+            let (branch, resource) = (BranchId { manager: self.id, number, resource }, described.resource.clone());
+            self.calls.make(Subject::Branch(branch), async move {
+                // What fails is repeated by the node that serves the manager, or ends with the session.
+                if is_committed {
+                    let _ = resource.commit(branch).await;
+                } else {
+                    let _ = resource.roll_back(branch).await;
+                }
+            });
+        }
     }
 
     fn on_event(&self, event: ManagerEvent) {
@@ -161,13 +269,13 @@ impl Shared {
             ManagerEvent::Done { command } => self.answer(command, CommandAnswer::Done),
             ManagerEvent::Ended { transaction, outcome } => {
                 metrics::count(&self.label, &outcome);
-                if let Some(sender) = self.waiting().transactions.remove(&transaction) {
-                    sender.send_replace(Known::Ended(outcome));
+                if let Some(in_hand) = self.waiting().transactions.remove(&transaction) {
+                    in_hand.known.send_replace(Known::Ended(outcome));
                 }
             }
             ManagerEvent::InDoubt { transaction, .. } => {
-                if let Some(sender) = self.waiting().transactions.get(&transaction) {
-                    sender.send_replace(Known::InDoubt);
+                if let Some(in_hand) = self.waiting().transactions.get(&transaction) {
+                    in_hand.known.send_replace(Known::InDoubt);
                 }
             }
             ManagerEvent::Uncommitted { .. }
@@ -211,10 +319,10 @@ impl Shared {
 
     /// If nobody waits for the transaction any more, it is aborted.
     fn on_begun(&self, command: CommandId, number: TransactionNumber) {
-        let (sender, receiver) = watch::channel(Known::Undecided);
+        let (known, receiver) = watch::channel(Known::Undecided);
         let mut waiting = self.waiting();
         let Some(caller) = waiting.commands.remove(&command) else { return };
-        waiting.transactions.insert(number, sender);
+        waiting.transactions.insert(number, InHand { known, resources: BTreeSet::new(), is_asked: false });
         drop(waiting);
         if caller.send(CommandAnswer::Begun(number, receiver)).is_err() {
             // An error says that the manager has stopped, so that the transaction is aborted by presumption.
@@ -233,7 +341,7 @@ impl Shared {
     fn on_request(self: &Arc<Self>, ticket: Ticket, request: ManagerRequest) {
         let Some(described) = self.resources.get(&request.resource()) else { return };
         let (subject, resource, manager) = (Subject::of(&request), described.resource.clone(), self.id);
-        let completion = Completion { node: self.node.clone(), ticket, answer: None };
+        let completion = Completion { core: self.core.clone(), ticket, answer: None };
         self.calls.make(subject, async move {
             let answer = carry_out(&*resource, manager, request).await;
             completion.answer(answer.unwrap_or_else(|error| ManagerAnswer::Failed(with_sources(&error))));
@@ -251,7 +359,7 @@ pub(super) struct Lost(pub(super) u64);
 
 /// Answers a request when it is dropped, so that a call that panics or is dropped is answered as well.
 struct Completion {
-    node: NodeHandle,
+    core: HostedHandle<ManagerCore>,
     ticket: Ticket,
     answer: Option<ManagerAnswer>,
 }
@@ -266,9 +374,9 @@ impl Drop for Completion {
     fn drop(&mut self) {
         let answer = self.answer.take();
         let answer = answer.unwrap_or_else(|| ManagerAnswer::Failed("the call was dropped, or panicked".to_owned()));
-        let ticket = self.ticket;
-        // An answer that is lost because too many calls wait is asked for again.
-        drop(self.node.look(GROUP, move |hosted: &mut Hosted<ManagerCore>, now| hosted.complete(now, ticket, answer)));
+        // An answer that is lost because too many calls wait is asked for again, and one to a core that is gone is not
+        // wanted.
+        drop(self.core.complete(self.ticket, answer));
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use quorate_runtime::shell::CallAnswer;
+use quorate_runtime::Pending;
+use quorate_runtime::hosted::NotServed;
 use tokio::sync::{oneshot, watch};
 
 use super::calls::Subject;
@@ -41,8 +42,8 @@ pub enum Outcome {
     },
     /// No work of the transaction takes effect.
     Aborted(AbortReason),
-    /// It is not known yet whether the transaction is committed: the only resource does not answer, or the manager has
-    /// stopped.
+    /// It is not known yet whether the transaction is committed: the only resource does not answer, the manager has
+    /// stopped, or another node takes it over.
     InDoubt(Unresolved),
 }
 
@@ -64,6 +65,8 @@ pub enum AbortReason {
     NotBegun(TransactionRefusal),
     /// This resource did not accept a branch.
     Unready(String, Unready),
+    /// Another node has taken the manager over, and the transaction was not decided before.
+    TakenOver,
 }
 
 /// A transaction whose outcome is not known yet.
@@ -114,7 +117,7 @@ impl Transaction {
     pub async fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
         let branch = self.branch_of(resource)?;
         if !self.lock().contains_key(&resource.id()) {
-            self.post_enlist(resource.id()).await.map_err(|_| EnlistError::Stopped)?;
+            self.post_enlist(resource.id()).await.map_err(not_enlisted)?;
             self.lock().entry(resource.id()).or_insert(false);
         }
         Ok(branch)
@@ -131,13 +134,14 @@ impl Transaction {
     ///
     /// Dropping the future after its first poll loses only the answer.
     pub async fn commit(mut self) -> Outcome {
-        self.finish(ManagerCommand::Commit { transaction: self.number });
+        self.is_finished = true;
+        self.manager.inner().post_commit(self.number);
         self.ended().await
     }
 
     /// Rolls the transaction back. Dropping it has the same effect, without waiting for it.
     pub async fn roll_back(mut self) -> Outcome {
-        self.finish(ManagerCommand::Abort { transaction: self.number });
+        self.abort();
         self.ended().await
     }
 
@@ -151,10 +155,10 @@ impl Transaction {
         }
     }
 
-    fn finish(&mut self, command: ManagerCommand) {
+    fn abort(&mut self) {
         self.is_finished = true;
         // If the manager has stopped, the one who waits for the outcome learns it.
-        drop(self.manager.inner().post(command));
+        drop(self.manager.inner().post(ManagerCommand::Abort { transaction: self.number }));
     }
 
     /// Opens a branch: first the call is in its place, so that nothing else is asked of the resource at the same time,
@@ -172,12 +176,12 @@ impl Transaction {
         let enlisted = self.post_enlist(resource.id());
         let begun = receiver.await;
         // Work in a branch that the core does not know would not be committed with the others.
-        if enlisted.await.is_err() {
+        if let Err(error) = enlisted.await {
             if let Ok(Ok(session)) = begun {
                 resource.get().suspend(branch, session);
             }
             self.roll_back_without_core(resource, branch);
-            return Err(EnlistError::Stopped);
+            return Err(not_enlisted(error));
         }
         match begun {
             Ok(begun) => Ok(begun?),
@@ -186,7 +190,7 @@ impl Transaction {
         }
     }
 
-    /// The manager has stopped, and asks the resource for nothing any more.
+    /// The manager has stopped or is served elsewhere, and asks the resource for nothing any more.
     fn roll_back_without_core<R: ResourceManager>(&self, resource: &Resource<R>, branch: BranchId) {
         let shared = resource.shared();
         self.manager.inner().calls.make(Subject::Branch(branch), async move {
@@ -195,8 +199,8 @@ impl Transaction {
         });
     }
 
-    fn post_enlist(&self, resource: ResourceId) -> CallAnswer<()> {
-        self.manager.inner().post(ManagerCommand::Enlist { transaction: self.number, resource })
+    fn post_enlist(&self, resource: ResourceId) -> Pending<Result<(), NotServed>> {
+        self.manager.inner().post_enlist(self.number, resource)
     }
 
     fn branch_of<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
@@ -215,7 +219,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.finish(ManagerCommand::Abort { transaction: self.number });
+            self.abort();
         }
     }
 }
@@ -226,8 +230,9 @@ impl Unresolved {
         TransactionName { manager: self.manager.id(), number: self.number }
     }
 
-    /// Waits until the outcome is known. If the manager stops first, the transaction is returned; its outcome can be
-    /// asked of the manager's next start.
+    /// Waits until the outcome is known. On a replicated log that is soon after another node has taken over, as far as
+    /// this node learns of it. If the manager stops first, the transaction is returned; its outcome can be asked of the
+    /// manager's next start, or of another node.
     pub async fn outcome(mut self) -> Outcome {
         let is_ended = |known: &Known| matches!(known, Known::Ended(_));
         let known = self.known.wait_for(is_ended).await.map(|known| known.clone());
@@ -260,6 +265,15 @@ impl<R: Sessions> Drop for Enlisted<'_, R> {
     }
 }
 
+/// The core did not learn of a branch.
+fn not_enlisted(error: NotServed) -> EnlistError {
+    match error {
+        // The manager of the transaction is gone, and with it the transaction.
+        NotServed::Elsewhere { .. } => EnlistError::Ended,
+        _ => EnlistError::Stopped,
+    }
+}
+
 fn outcome(manager: &Manager, ended: Ended) -> Outcome {
     let name = |resource: ResourceId| manager.inner().name_of(resource);
     match ended {
@@ -273,6 +287,7 @@ fn outcome(manager: &Manager, ended: Ended) -> Outcome {
             core::AbortReason::NotWritten => AbortReason::NotWritten,
             core::AbortReason::NotBegun(why) => AbortReason::NotBegun(why),
             core::AbortReason::Unready(resource, why) => AbortReason::Unready(name(resource), why),
+            core::AbortReason::TakenOver => AbortReason::TakenOver,
         }),
     }
 }
