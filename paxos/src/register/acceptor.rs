@@ -58,6 +58,7 @@ impl Acceptor {
         if ballot > promised {
             check_log(base)?;
             base.note_round(ballot.round);
+            base.found();
             self.table.promise(&mut base.chassis.outbox, key, ballot);
         }
         self.answer(base, from, key, Asked::Promise(ballot));
@@ -86,6 +87,7 @@ impl Acceptor {
         } else {
             check_log(base)?;
             base.note_round(next.round);
+            base.found();
             self.table.accept(&mut base.chassis.outbox, &key, ballot, next, content);
         }
         let ticket = self.ticket(&key);

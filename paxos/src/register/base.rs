@@ -24,6 +24,8 @@ pub(crate) struct Base {
     state: State,
     /// The write that makes it durable.
     state_ticket: Ticket,
+    /// True if a state record was written or is being written.
+    is_founded: bool,
     /// The highest round that this node has used or seen. Never decreases.
     round: u64,
     /// Ballots of this node up to this round may leave: the reservation is durable. At most `state.reserved`.
@@ -37,7 +39,10 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn new(now: Now, config: Config, state: State, round: u64) -> Self {
+    /// The base of a node with this state record, if it has one, that has promised ballots up to `round`.
+    pub(crate) fn new(now: Now, config: Config, found: Option<State>, round: u64) -> Self {
+        let is_founded = found.is_some();
+        let state = found.unwrap_or_default();
         let settings = config.settings();
         let limits = OutboxLimits {
             held_messages_max: settings.held_messages_max,
@@ -49,6 +54,7 @@ impl Base {
             round: round.max(state.reserved),
             safe: state.reserved,
             state,
+            is_founded,
             state_ticket: Ticket(0),
             mail: VecDeque::new(),
             lost: config.roles().members().into_iter().filter(|node| *node != config.node()).collect(),
@@ -156,6 +162,13 @@ impl Base {
         if age < required { Err(Ignored::OldAge) } else { Ok(()) }
     }
 
+    /// Writes the state record, with the roles, before or with the first record of the journal.
+    pub(crate) fn found(&mut self) {
+        if !self.is_founded {
+            self.persist_with([]);
+        }
+    }
+
     /// Notes that registers which were deleted up to this round are removed, in one write with their removal.
     pub(crate) fn note_removed(&mut self, round: u64, erased: Vec<Operation>) -> Ticket {
         self.state.removed = self.state.removed.max(round);
@@ -164,6 +177,7 @@ impl Base {
 
     /// Makes the state record durable, in one write with other operations.
     fn persist_with(&mut self, others: impl IntoIterator<Item = Operation>) -> Ticket {
+        self.is_founded = true;
         let state = self.put_state();
         self.state_ticket = self.chassis.outbox.persist([state].into_iter().chain(others));
         self.state_ticket
@@ -284,7 +298,7 @@ impl Base {
         let chassis = &self.chassis;
         writer.put(&(self.node(), chassis.standings(), &self.lost, chassis.storage(), chassis.halted()));
         writer.put(&chassis.rewrite_at().map(|at| writer.time(at)));
-        writer.put(&(&self.state, writer.ticket(self.state_ticket), self.round, self.safe));
+        writer.put(&(&self.state, self.is_founded, writer.ticket(self.state_ticket), self.round, self.safe));
         for (after, message) in &self.mail {
             writer.put(&(writer.ticket(*after), message));
         }

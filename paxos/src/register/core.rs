@@ -12,7 +12,6 @@ use super::copier::Copier;
 use super::message::{AgeRaised, RaiseAge};
 use super::proposer::Proposer;
 use super::remover::Remover;
-use super::state::State;
 use super::table::Table;
 use super::{
     ChangeOutcome, Command, CommandRefusal, Config, Event, Ignored, Message, ReadOutcome, RegisterObstacle,
@@ -45,17 +44,16 @@ impl Protocol for Register {
     type View = View;
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
-        let mut state = State::default();
-        if let Some(bytes) = &recovery.state {
-            let (roles, found) = decode_state(bytes).map_err(RecoverError::State)?;
-            if roles != *config.roles() {
-                return Err(RecoverError::Inconsistent("the roles are others than the group was founded with"));
-            }
-            state = found;
+        let found = recovery.state.as_ref().map(decode_state).transpose().map_err(RecoverError::State)?;
+        if found.as_ref().is_some_and(|(roles, _)| roles != config.roles()) {
+            return Err(RecoverError::Inconsistent("the roles are others than the group was founded with"));
         }
         let copier = Copier::new(recovery.checkpoint);
         let table = Table::read(recovery.journal)?;
-        let base = Base::new(now, config, state, table.round());
+        if found.is_none() && table.len() > 0 {
+            return Err(RecoverError::Inconsistent("there are registers and no state record"));
+        }
+        let base = Base::new(now, config, found.map(|(_, state)| state), table.round());
         let (acceptor, proposer, remover) = (Acceptor::new(table), Proposer::default(), Remover::default());
         Ok(Self { base, acceptor, proposer, remover, copier })
     }
@@ -122,6 +120,12 @@ impl Register {
     /// The obstacles to this node's work, the most important first.
     pub fn explain(&self) -> Vec<RegisterObstacle> {
         RegisterObstacle::all_of(self)
+    }
+
+    /// The write that was handed out and is not durable yet.
+    #[cfg(feature = "testing")]
+    pub fn write_in_flight(&self) -> Option<Ticket> {
+        self.base.chassis.outbox.in_flight()
     }
 
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {

@@ -147,7 +147,8 @@ pub enum Event {
 pub enum ChangeOutcome {
     /// The change took effect, and left this.
     Done(Found),
-    /// A change with this id took effect before, and other changes may have followed. Nothing was changed again.
+    /// A change with this id took effect: an earlier try of it, or this one, and other changes followed before that
+    /// became known. Nothing was changed again.
     DoneBefore {
         /// The version that it made.
         version: Version,

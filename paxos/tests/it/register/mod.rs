@@ -1,7 +1,14 @@
 //! Registers.
 
+mod bounds;
+mod deletion;
+mod formats;
 mod history;
+mod hostile;
 mod outcomes;
 mod random;
+mod rows;
 #[cfg(feature = "server")]
 mod server;
+mod support;
+mod views;
