@@ -1,3 +1,4 @@
 //! Multi-Paxos through the public API.
 
 mod random;
+mod rows;

@@ -11,7 +11,7 @@ use crate::replication::{Election, LogCore};
 use crate::{Configuration, LogIndex};
 
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
-pub use random::{Plan, play_random};
+pub use random::{Plan, Reached, play_random};
 pub use settings::small_settings;
 pub use subject::flip_cached;
 pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};

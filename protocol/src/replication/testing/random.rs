@@ -1,10 +1,13 @@
 //! Clusters under random faults: every law after every step, then life after healing.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Builder, Cluster};
-use crate::replication::{Election, Lease, Settings};
+use crate::replication::{Election, Lease, Message, Settings};
 use crate::testing::Faults;
 use crate::{
     Input, LogCommand, LogEvent, LogIndex, LogStatus, Member, MemberChange, NodeId, ReadId, ReplicatedLog, Signal,
@@ -12,18 +15,37 @@ use crate::{
 };
 
 /// Plays `steps` random steps on a cluster, then heals it and expects life to return: a node leads that accepts
-/// commands, all nodes catch up, and every read was linearizable. Returns the number of reads by a lease that were
-/// checked, if leases are on.
+/// commands, all nodes catch up, and every read was linearizable. Returns what the run reached.
 ///
 /// # Panics
 /// When a law is broken or life does not return.
-pub fn play_random<E: Election>(plan: Plan) -> u64 {
+pub fn play_random<E: Election>(plan: Plan) -> Reached {
     let mut run = Run::<E>::new(plan);
     for _ in 0..STEPS {
         if plan.joining > 0 { run.step_with_changes() } else { run.step() }
     }
     run.heal();
-    run.leased
+    let sent = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Reached { leased: run.leased, entries: sent(&run.fetched.0), snapshots: sent(&run.fetched.1) }
+}
+
+/// What a random run reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reached {
+    /// Number of reads by a lease that were checked.
+    pub leased: u64,
+    /// Number of messages with entries that an elected node fetched from a voter.
+    pub entries: u64,
+    /// Number of announcements of a snapshot to an elected node.
+    pub snapshots: u64,
+}
+
+impl AddAssign for Reached {
+    fn add_assign(&mut self, other: Self) {
+        self.leased += other.leased;
+        self.entries += other.entries;
+        self.snapshots += other.snapshots;
+    }
 }
 
 /// The description of a random run.
@@ -66,6 +88,8 @@ struct Run<E: Election> {
     newest: Option<LogIndex>,
     /// Number of reads by a lease that were checked.
     leased: u64,
+    /// Number of messages with entries, and with snapshots, for elected nodes.
+    fetched: Arc<(AtomicU64, AtomicU64)>,
 }
 
 impl<E: Election> Run<E> {
@@ -87,11 +111,32 @@ impl<E: Election> Run<E> {
         };
         let newest = lease.map(|_| LogIndex::ZERO);
         let (count, members_change) = (founders + joining, joining > 0);
-        let mut run = Self { cluster, count, members_change, floors: BTreeMap::new(), newest, leased: 0 };
+        let mut run = Self {
+            cluster,
+            count,
+            members_change,
+            floors: BTreeMap::new(),
+            newest,
+            leased: 0,
+            fetched: Arc::default(),
+        };
+        run.count_fetched();
         if lease.is_some() {
             run.drift();
         }
         run
+    }
+
+    fn count_fetched(&mut self) {
+        let fetched = self.fetched.clone();
+        self.cluster.hold(move |_, _, message| {
+            match message {
+                Message::PulledEntries(_) => fetched.0.fetch_add(1, Ordering::Relaxed),
+                Message::PulledSnapshot(_) => fetched.1.fetch_add(1, Ordering::Relaxed),
+                _ => 0,
+            };
+            false
+        });
     }
 
     /// Clocks that differ by slightly less than the drift bound.
