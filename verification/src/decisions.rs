@@ -44,9 +44,17 @@ pub(crate) fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutc
     // A lost disk takes its node's promises with it. Majorities tolerate this for a minority. If all must promise, no
     // disk may be lost.
     let may_lose = schedule.faults.iter().any(|fault| fault.what.destroys());
-    let quorums = match random.between(0, 3) {
+    let quorums = match random.between(0, 5) {
         0 if !may_lose => QuorumSystem::flexible(nodes, count, 1),
         1 => QuorumSystem::flexible(nodes, count / 2 + 1, count - count / 2),
+        2 if !may_lose => {
+            let mut weigh = |node| (node, 1 + u16::from(random.between(0, 3) == 0));
+            QuorumSystem::weighted(nodes.into_iter().map(&mut weigh))
+        }
+        3 if !may_lose => {
+            let zones: Vec<Vec<NodeId>> = nodes.chunks(2).map(<[NodeId]>::to_vec).collect();
+            QuorumSystem::zones(u32::try_from(zones.len() / 2 + 1).expect("few"), zones)
+        }
         _ => QuorumSystem::majority(nodes),
     };
     let group = GroupRoles::of(quorums.expect("quorums that meet"));

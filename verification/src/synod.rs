@@ -19,7 +19,11 @@ pub const SYNOD: Protocol = Protocol {
         each_fault: 100,
         reached: vec![
             ("a value was chosen", 100_000),
+            ("another proposal was chosen", 400_000),
             ("a read found nothing", 20_000),
+            ("nobody knew in time", 200),
+            ("two values had one name", 40_000),
+            ("a stranger was refused", 150),
             ("a node refused to start from a damaged disk", 150),
             (reached::TAIL_TORN, 400),
             (reached::LOG_POISONED, 200),
