@@ -6,6 +6,7 @@ mod golden;
 mod members;
 mod processes;
 mod recording;
+mod register;
 mod server;
 
 #[path = "../../../two-phase-commit/tests/servers/mod.rs"]
