@@ -116,7 +116,7 @@ impl Copier {
             }
             // Nothing is lost without a checkpoint: the log keeps its oldest part, and asks again.
             Ok(Loaded::Entries(_)) | Err(_) => {
-                self.run = None;
+                self.abandon();
                 Err(Ignored::LoadFailed)
             }
         }
@@ -129,7 +129,15 @@ impl Copier {
 
     /// The log refused a write: the checkpoint begins anew.
     pub(crate) fn on_refused(&mut self) {
-        self.is_wanted |= self.run.take().is_some();
+        self.is_wanted |= self.abandon();
+    }
+
+    /// Ends the checkpoint without a result. The next one has the same id, so that the log does not keep the marks of
+    /// many. Returns true if there was one.
+    fn abandon(&mut self) -> bool {
+        let Some(run) = self.run.take() else { return false };
+        self.next_id = run.id;
+        true
     }
 
     /// The writes that it waits for.

@@ -111,10 +111,13 @@ fn broken(detail: String) -> Violation {
 }
 
 /// A durable promise or acceptance is never taken back, even over crashes, unless its register is deleted and removed.
+/// Then only higher ballots come: what was deleted does not come back.
 /// For a node that lost its disk the check starts again, because that node never counts again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PromisesKept {
     seen: BTreeMap<(NodeId, Key), (Ballot, Ballot)>,
+    /// The ballots of the tombstones that were removed.
+    removed: BTreeMap<(NodeId, Key), Ballot>,
 }
 
 impl Law<Register> for PromisesKept {
@@ -129,6 +132,11 @@ impl Law<Register> for PromisesKept {
                     continue;
                 }
                 let now = (slot.promised, slot.accepted);
+                let removed = self.removed.get(&(*node, key.clone()));
+                if removed.is_some_and(|removed| now.0 <= *removed || now.1 <= *removed && now.1 != Ballot::ZERO) {
+                    let detail = format!("{now:?} is back on node {node} after the removal at {removed:?}");
+                    return Err(Violation { law: "promises kept", detail });
+                }
                 let before = self.seen.insert((*node, key.clone()), now).unwrap_or_default();
                 let is_removed = before.1 != Ballot::ZERO && core.base.state().removed >= before.1.round;
                 if (now.0 < before.0 || now.1 < before.1) && !is_removed {
@@ -143,7 +151,10 @@ impl Law<Register> for PromisesKept {
                     return Err(Violation { law: "promises kept", detail });
                 }
             }
-            self.seen.retain(|(of, key), _| of != node || table.get(key).is_some());
+            let is_gone = |of: &NodeId, key: &Key| of == node && table.get(key).is_none();
+            let gone = self.seen.iter().filter(|((of, key), _)| is_gone(of, key));
+            self.removed.extend(gone.map(|(at, (_, accepted))| (at.clone(), *accepted)));
+            self.seen.retain(|(of, key), _| !is_gone(of, key));
         }
         Ok(())
     }
