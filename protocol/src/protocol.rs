@@ -51,6 +51,12 @@ pub trait Protocol: Sized + Clone + Debug {
     /// random state nor caches. Two cores with equal views answer every input equally.
     fn model_view(&self) -> Self::View;
 
+    /// The node is about to stop. A core that lets writes wait hands them out now: they are durable before the node has
+    /// stopped in order. Everything else is as after a crash.
+    fn stopping(&mut self, now: Now) {
+        let _ = now;
+    }
+
     /// Returns true if the core may come to rest, for all its life. Otherwise the shell reports living peers over and
     /// over.
     fn may_rest(&self) -> bool {

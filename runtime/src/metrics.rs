@@ -77,6 +77,9 @@ metrics! {
     CAUGHT_UP_BY_SNAPSHOT = Counter "quorate_group_caught_up_by_snapshot_total", "Times that this node was far behind and caught up by a snapshot.";
     PEERS_CAUGHT_UP_BY_LOG = Counter "quorate_group_peers_caught_up_by_log_total", "Times that a peer of this leader was far behind and caught up by the log.";
     PEERS_CAUGHT_UP_BY_SNAPSHOT = Counter "quorate_group_peers_caught_up_by_snapshot_total", "Times that a peer of this leader was brought up by a snapshot.";
+    SERVES_CORE = Gauge "quorate_group_serves_core", "1 on the node that serves the core of a bound group, else 0.";
+    RECORD_BYTES = Gauge "quorate_group_record_bytes", "Bytes in memory of the records of a bound group's core.";
+    MESSAGES_NOT_SERVED = Counter "quorate_group_messages_not_served_total", "Messages for the core of a bound group that came while this node did not serve it.";
 }
 
 /// Converts a number to the type of a gauge. Exact up to 2^53.
@@ -160,6 +163,9 @@ mod tests {
             "quorate_group_caught_up_by_snapshot_total",
             "quorate_group_peers_caught_up_by_log_total",
             "quorate_group_peers_caught_up_by_snapshot_total",
+            "quorate_group_serves_core",
+            "quorate_group_record_bytes",
+            "quorate_group_messages_not_served_total",
         ];
         assert_eq!(names, published);
     }

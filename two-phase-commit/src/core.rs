@@ -74,6 +74,13 @@ impl Protocol for TwoPhaseCommit {
         self.base.chassis.count(handled);
     }
 
+    fn stopping(&mut self, now: Now) {
+        self.base.chassis.begin(now);
+        if !self.base.chassis.is_halted() {
+            self.base.flush();
+        }
+    }
+
     /// Messages of a node to itself do not leave, because it coordinates and takes part in one core.
     fn poll_output(&mut self) -> Option<Output<Self>> {
         loop {

@@ -40,7 +40,7 @@ use crate::group::outcome::{NotApplied, Outcome};
 use crate::group::reply::Reply;
 use crate::group::start::{BoxError, GroupStart};
 use crate::hosted::{CoreOutput, Hosted};
-use crate::metrics::MetricKind;
+use crate::metrics::{self, MetricKind};
 use crate::replica::Replica;
 use crate::replica::proposals::{Delivery, ProposeOptions};
 use crate::replica::seat::Seat;
@@ -488,6 +488,10 @@ impl<L: ReplicatedLog + Hostable, P: Hostable> Group for Bound<L, P> {
         self.is_halted || self.replica.is_settled()
     }
 
+    fn listeners(&self) -> usize {
+        self.hosted.listeners()
+    }
+
     fn may_rest(&self) -> bool {
         self.replica.may_rest()
     }
@@ -514,6 +518,9 @@ impl<L: ReplicatedLog + Hostable, P: Hostable> Group for Bound<L, P> {
 
     fn measure(&self, tell: &mut dyn FnMut(MetricKind, &'static str, u64)) {
         self.replica.measure(tell);
+        tell(MetricKind::Gauge, metrics::SERVES_CORE, u64::from(self.reign().is_some()));
+        tell(MetricKind::Gauge, metrics::RECORD_BYTES, self.replica.state().records_bytes() as u64);
+        tell(MetricKind::Counter, metrics::MESSAGES_NOT_SERVED, self.hosted.messages_not_served());
     }
 }
 

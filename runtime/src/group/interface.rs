@@ -41,6 +41,11 @@ pub trait Group: Any + Send {
     /// transferred, or cannot be, and no caller waits.
     fn is_settled(&self) -> bool;
 
+    /// Number of calls that wait for news of the group, which may never come: a node that stops does not wait for them.
+    fn listeners(&self) -> usize {
+        0
+    }
+
     /// Returns true if the group's core may come to rest (see
     /// [`Protocol::may_rest`](quorate_protocol::Protocol::may_rest)).
     fn may_rest(&self) -> bool {

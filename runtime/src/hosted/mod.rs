@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use quorate_protocol::{
-    GroupId, HaltReason, Input, Instant, LoadRange, NodeId, Now, Operation, Output, Protocol, Rest, Ticket,
+    GroupId, HaltReason, Input, Instant, LoadRange, NodeId, Now, Operation, Output, Protocol, Rest, Signal, Ticket,
 };
 use quorate_transport::{ChannelId, Received, codec};
 
@@ -42,6 +42,8 @@ pub struct Hosted<P: Hostable> {
     /// The application has, or never will get, everything up to this number.
     acknowledged: u64,
     listener: Option<CallId>,
+    /// The write to the node's own log that is under way.
+    writing: Option<Ticket>,
     outputs: VecDeque<GroupOutput>,
     /// The time of the newest input or call.
     now: Now,
@@ -145,6 +147,7 @@ impl<P: Hostable> Hosted<P> {
             told_from: 1,
             acknowledged: 0,
             listener: None,
+            writing: None,
             outputs: VecDeque::new(),
             now,
             malformed: 0,
@@ -326,12 +329,22 @@ impl<P: Hostable> Group for Hosted<P> {
     fn handle(&mut self, now: Now, input: GroupInput) {
         match input {
             GroupInput::Frame(received) => self.on_frame(now, received),
-            GroupInput::Signal(signal) => self.input(now, Input::Signal(signal)),
-            // A bare core uses neither snapshots nor jobs, and its application commands what it does at a shutdown. The
-            // shell reports why the node may not vote and what the group was founded with.
+            GroupInput::Signal(signal) => {
+                if let Signal::Persisted(ticket) | Signal::PersistFailed { ticket, .. } = signal {
+                    self.writing.take_if(|writing| *writing <= ticket);
+                }
+                self.input(now, Input::Signal(signal));
+            }
+            GroupInput::Shutdown { .. } => {
+                self.now = self.now.advanced_to(now);
+                if let Some(core) = &mut self.core {
+                    core.stopping(now);
+                }
+            }
+            // A bare core uses neither snapshots nor jobs. The shell reports why the node may not vote and what the
+            // group was founded with.
             GroupInput::Snapshot { .. }
             | GroupInput::Job { .. }
-            | GroupInput::Shutdown { .. }
             | GroupInput::Founded(_)
             | GroupInput::Heard { .. }
             | GroupInput::FoundedOtherwise(_)
@@ -342,7 +355,10 @@ impl<P: Hostable> Group for Hosted<P> {
     fn poll_output(&mut self) -> Option<GroupOutput> {
         Some(match self.poll_core_output()? {
             CoreOutput::Group(output) => output,
-            CoreOutput::Persist { ticket, operations } => GroupOutput::Persist { ticket, operations },
+            CoreOutput::Persist { ticket, operations } => {
+                self.writing = Some(ticket);
+                GroupOutput::Persist { ticket, operations }
+            }
             CoreOutput::Load { ticket, range } => GroupOutput::Load { ticket, range },
             CoreOutput::Halt { reason } => GroupOutput::Halt { reason },
         })
@@ -365,8 +381,13 @@ impl<P: Hostable> Group for Hosted<P> {
         self.channel
     }
 
+    /// A core that stops may have more to write after the write that is under way.
     fn is_settled(&self) -> bool {
-        true
+        self.writing.is_none()
+    }
+
+    fn listeners(&self) -> usize {
+        usize::from(self.listener.is_some())
     }
 
     fn may_rest(&self) -> bool {

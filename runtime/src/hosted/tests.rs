@@ -64,6 +64,10 @@ impl Protocol for Notes {
         }
     }
 
+    fn stopping(&mut self, _now: Now) {
+        self.outbox.persist([Operation::Journal { key: 2, bytes: Bytes::from_static(b"last") }]);
+    }
+
     fn poll_output(&mut self) -> Option<Output<Self>> {
         self.outbox.poll()
     }
@@ -126,6 +130,32 @@ fn what_a_core_wants_comes_out_and_what_it_waits_for_goes_in() {
     assert!(outputs(&mut two).is_empty());
     assert_eq!(notes(two.take()), ["hello", "42"]);
     assert_eq!(two.deadline(), Some(Instant::from_nanos(77)));
+}
+
+/// The last write of a core that stops waits for the one under way, and the node for both.
+#[test]
+fn a_core_that_stops_writes_what_may_wait() {
+    let (mut one, now) = (hosted(), Now::default());
+    let writes = |outputs: Vec<GroupOutput>| -> Vec<(Ticket, Vec<Operation>)> {
+        let write = |output| match output {
+            GroupOutput::Persist { ticket, operations } => Some((ticket, operations)),
+            _ => None,
+        };
+        outputs.into_iter().filter_map(write).collect()
+    };
+    one.listen(CallId(5));
+    assert_eq!(one.listeners(), 1);
+    one.command(now, Bytes::from_static(b"hello")).expect("it is served");
+    let [(first, _)] = &writes(outputs(&mut one))[..] else { panic!("one write") };
+    assert_eq!((one.is_settled(), one.listeners()), (false, 0), "it listened, and was told of the request");
+    one.handle(now, GroupInput::Shutdown { deadline: Instant::from_nanos(9) });
+    assert_eq!(writes(outputs(&mut one)), [], "one write is under way at a time");
+    one.handle(now, GroupInput::Signal(Signal::Persisted(*first)));
+    let [(second, operations)] = &writes(outputs(&mut one))[..] else { panic!("one write") };
+    assert_eq!(*operations, [Operation::Journal { key: 2, bytes: Bytes::from_static(b"last") }]);
+    assert!(!one.is_settled());
+    one.handle(now, GroupInput::Signal(Signal::Persisted(*second)));
+    assert!(outputs(&mut one).iter().all(|output| matches!(output, GroupOutput::Send { .. })) && one.is_settled());
 }
 
 #[test]

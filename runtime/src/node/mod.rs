@@ -304,6 +304,11 @@ impl Node {
         self.slots.iter_mut().all(GroupSlot::is_settled)
     }
 
+    /// Number of calls that wait for news of a group, which may never come.
+    pub fn listeners(&mut self) -> usize {
+        self.slots.iter_mut().map(GroupSlot::listeners).sum()
+    }
+
     /// Returns the counters since the node started.
     #[must_use]
     pub fn counters(&self) -> NodeCounters {

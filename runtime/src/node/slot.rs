@@ -188,6 +188,10 @@ impl GroupSlot {
         self.state != State::Running || self.guard(|group| group.is_settled()).unwrap_or(true)
     }
 
+    pub(super) fn listeners(&mut self) -> usize {
+        if self.has_stopped() { 0 } else { self.guard(|group| group.listeners()).unwrap_or(0) }
+    }
+
     pub(super) fn group(&self) -> &dyn Group {
         &*self.group
     }

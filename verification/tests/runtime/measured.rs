@@ -10,8 +10,11 @@ use metrics::{
 };
 use quorate_protocol::GroupId;
 use quorate_raft::Raft;
+use quorate_runtime::group::ChannelId;
 use quorate_runtime::metrics::METRICS;
 use quorate_runtime::{Server, Typed};
+use quorate_two_phase_commit::manager::Manager;
+use quorate_two_phase_commit::manager::core::ManagerCore;
 
 use crate::server::Counter as Counting;
 
@@ -95,7 +98,8 @@ fn a_node_publishes_every_metric() {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
     let builder = Server::builder("test", data.path())
         .node(1, address.to_string())
-        .replica::<Raft, _>(GroupId(7), Typed(Counting::default()));
+        .replica::<Raft, _>(GroupId(7), Typed(Counting::default()))
+        .bound::<Raft, ManagerCore>(GroupId(8), ChannelId(18), Manager::replicated().core());
     let seen = Seen::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     metrics::with_local_recorder(&seen, || {
@@ -104,8 +108,11 @@ fn a_node_publishes_every_metric() {
             let (handle, counter) = (server.handle(), server.local_replica::<Raft, Typed<Counting>>(GroupId(7)));
             let calls = async {
                 counter.execute(&1).await.expect("applied");
-                let is_published =
-                    || seen.value("quorate_group_applied_index{node=1,group=7}").is_some_and(|index| index >= 2.0);
+                let is_published = || {
+                    let is_at_least = |name, least| seen.value(name).is_some_and(|value| value >= least);
+                    is_at_least("quorate_group_applied_index{node=1,group=7}", 2.0)
+                        && is_at_least("quorate_group_record_bytes{node=1,group=8}", 1.0)
+                };
                 // The node publishes as time passes, and gives no signal. The length of a pause does not affect the
                 // result.
                 while !is_published() {
@@ -121,4 +128,6 @@ fn a_node_publishes_every_metric() {
         assert!(names.iter().any(|name| name.starts_with(&format!("{}{{node=1", metric.name))), "{}", metric.name);
     }
     assert_eq!(seen.value("quorate_group_is_leader{node=1,group=7}"), Some(1.0));
+    assert_eq!(seen.value("quorate_group_serves_core{node=1,group=8}"), Some(1.0));
+    assert_eq!(seen.value("quorate_group_serves_core{node=1,group=7}"), None, "it is no bound group");
 }

@@ -27,7 +27,8 @@ impl Driver {
 
     pub(super) fn is_done(&mut self) -> bool {
         let Some(shutdown) = &self.shutdown else { return false };
-        self.clock.now().instant >= shutdown.deadline || (self.node.is_settled() && self.waiting.is_empty())
+        let is_late = self.clock.now().instant >= shutdown.deadline;
+        is_late || (self.node.is_settled() && self.waiting.len() == self.node.listeners())
     }
 
     /// Ends everything in order: no more calls are accepted, queued frames are sent, queued writes are synced, the

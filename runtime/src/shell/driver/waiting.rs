@@ -48,8 +48,8 @@ impl WaitingCalls {
         Some(call)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.free.len() == self.slots.len()
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Drops all calls without an answer.
@@ -93,12 +93,12 @@ mod tests {
         let first = waiting.reserve();
         waiting.put(first, Box::new(Nobody));
         assert!(waiting.take(first).is_some());
-        assert!(waiting.is_empty());
+        assert_eq!(waiting.len(), 0);
         let second = waiting.reserve();
         waiting.put(second, Box::new(Nobody));
         assert_ne!(first, second);
         assert!(waiting.take(first).is_none());
-        assert!(!waiting.is_empty());
+        assert_eq!(waiting.len(), 1);
         assert!(waiting.take(second).is_some());
         assert!(waiting.take(second).is_none(), "a call is answered once");
     }
@@ -108,7 +108,7 @@ mod tests {
         let mut waiting = WaitingCalls::default();
         let id = waiting.reserve();
         waiting.release(id);
-        assert!(waiting.is_empty() && waiting.take(id).is_none());
+        assert!(waiting.len() == 0 && waiting.take(id).is_none());
         assert_ne!(waiting.reserve(), id);
         assert_eq!(waiting.slots.len(), 1);
     }

@@ -99,6 +99,15 @@ impl Protocol for ManagerCore {
         }
     }
 
+    fn stopping(&mut self, now: Now) {
+        self.outside.now = self.outside.now.advanced_to(now);
+        // What resources have said is written as well.
+        while let Some((from, message)) = self.outside.to_coordinator.pop_front() {
+            self.coordinator.handle(self.outside.now, Input::Message { from, message });
+        }
+        self.coordinator.stopping(now);
+    }
+
     fn poll_output(&mut self) -> Option<Output<Self>> {
         loop {
             if let Some(output) = self.outside.outputs.pop_front() {

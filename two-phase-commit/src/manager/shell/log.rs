@@ -205,5 +205,5 @@ const NODE: NodeId = NodeId(1);
 const NAMES_BYTES_MAX: usize = 1 << 20;
 /// Time between two reports of the state as metrics.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// Time for which a shutdown waits for calls. There are none but the one that listens.
-pub(super) const PATIENCE: Duration = Duration::ZERO;
+/// Time for which a shutdown waits for the last writes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
