@@ -1,12 +1,14 @@
-//! Shows what a transaction manager that does not run has left in doubt, and ends what a resource never will.
+//! Shows what a transaction manager has left in doubt, and ends what a resource never will.
 //!
 //! ```text
-//! cargo run --example commit-admin -- --name bank --data data/bank list
+//! cargo run --example commit-admin -- --name bank --data data/bank list    # its log, if it does not run
+//! cargo run --example commit-admin -- --at 127.0.0.1:4700 list             # while it runs
 //! ```
 //!
 //! Exit codes: 0 done, and nothing is in doubt; 1 something is in doubt; 2 wrong use; 3 the log cannot be opened, for
-//! example because the manager runs; 4 refused.
+//! example because the manager runs, or nobody answers at the port; 4 refused.
 
+mod operator;
 mod run;
 
 use std::io::{self, BufRead, Write};

@@ -1,5 +1,6 @@
 //! `bank`: money moved between two databases, whatever crashes.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +16,9 @@ use run::Bank;
 use side::{InMemory, MysqlLedger, PostgresLedger};
 
 mod crash;
+#[allow(dead_code, reason = "this program answers, and commit-admin asks")]
+#[path = "../../../../two-phase-commit/examples/commit-admin/operator.rs"]
+mod operator;
 mod run;
 mod side;
 
@@ -59,6 +63,9 @@ struct Flags {
     /// Aborts the process in the middle of a transfer, half way through the run
     #[arg(long, global = true, requires = "postgres")]
     crash_after: Option<CrashAfter>,
+    /// Answers `commit-admin --at` at this loopback address while it runs; with port 0 at a free one, which is printed
+    #[arg(long, global = true)]
+    admin: Option<SocketAddr>,
 }
 
 /// The point of a transfer after which the process is aborted.
@@ -88,13 +95,14 @@ async fn main() -> ExitCode {
 
 /// Returns whether the books are right.
 async fn bank(flags: Flags, audit_only: bool) -> Result<bool, Failure> {
-    let Flags { postgres, mysql, data, transfers, clients, crash_after } = flags;
+    let Flags { postgres, mysql, data, transfers, clients, crash_after, admin } = flags;
     let (Some(postgres), Some(mysql), Some(data)) = (postgres, mysql, data) else {
         let scratch = tempfile::tempdir()?;
         let (here, there) = (InMemory::default(), InMemory::default());
         let (first, second): (Memory<i64>, Memory<i64>) = (here.0.clone(), there.0.clone());
         println!("no databases are named: the money is moved between two resources in memory");
         return Bank::new(("first", first, here), ("second", second, there))
+            .with_admin(admin)
             .run(scratch.path(), transfers, clients)
             .await;
     };
@@ -103,7 +111,8 @@ async fn bank(flags: Flags, audit_only: bool) -> Result<bool, Failure> {
     let opts = Opts::from_url(&mysql)?;
     let first = Crashing::new(Postgres::new(config.clone(), NoTls), &bomb);
     let second = Crashing::new(Mysql::new(opts.clone()), &bomb);
-    let bank =
-        Bank::new(("postgres", first, PostgresLedger(config)), ("mysql", second, MysqlLedger(opts))).with_bomb(bomb);
+    let bank = Bank::new(("postgres", first, PostgresLedger(config)), ("mysql", second, MysqlLedger(opts)))
+        .with_bomb(bomb)
+        .with_admin(admin);
     if audit_only { bank.audit_only(&data).await } else { bank.run(&data, transfers, clients).await }
 }

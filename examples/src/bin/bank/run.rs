@@ -1,5 +1,6 @@
 //! The run: recovery, transfers, audit.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +9,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_two_phase_commit::manager::{Manager, Outcome, Resource};
 
+use tokio::net::TcpListener;
+
 use super::Failure;
 use super::crash::Bomb;
+use super::operator;
 use super::side::{ACCOUNTS, BALANCE, Ledger, Side};
 
 /// Time within which a run recovers what an earlier one has left.
@@ -21,6 +25,8 @@ pub(crate) struct Bank<A, B> {
     second: Resource<B>,
     ledgers: [Box<dyn Ledger>; 2],
     bomb: Arc<Bomb>,
+    /// Address at which operators are answered.
+    admin: Option<SocketAddr>,
 }
 
 /// What has become of the transfers.
@@ -40,11 +46,16 @@ impl<A: Side, B: Side> Bank<A, B> {
             second: Resource::new(second.0, second.1),
             ledgers: [Box::new(first.2), Box::new(second.2)],
             bomb: Bomb::new(None),
+            admin: None,
         }
     }
 
     pub(crate) fn with_bomb(self, bomb: Arc<Bomb>) -> Self {
         Self { bomb, ..self }
+    }
+
+    pub(crate) fn with_admin(self, admin: Option<SocketAddr>) -> Self {
+        Self { admin, ..self }
     }
 
     /// Recovers, transfers, and counts the money. Returns whether the books are right.
@@ -85,7 +96,16 @@ impl<A: Side, B: Side> Bank<A, B> {
     }
 
     async fn open(&self, data: &Path) -> Result<Manager, Failure> {
-        Ok(Manager::builder("bank", data).resource(&self.first).resource(&self.second).open().await?)
+        let manager = Manager::builder("bank", data).resource(&self.first).resource(&self.second).open().await?;
+        if let Some(address) = self.admin {
+            let listener = TcpListener::bind(address).await?;
+            if !listener.local_addr()?.ip().is_loopback() {
+                return Err("operators are served on a loopback address only".into());
+            }
+            println!("operators: {}", listener.local_addr()?);
+            tokio::spawn(operator::serve(listener, manager.clone()));
+        }
+        Ok(manager)
     }
 
     /// Waits until nothing of an earlier start is in doubt or prepared, as far as it comes to that in time.

@@ -1,7 +1,5 @@
 //! The whole road: begin, enlist, commit, restart, recover.
 
-use std::time::Duration;
-
 use quorate_protocol::ClusterId;
 use quorate_two_phase_commit::manager::memory::Memory;
 use quorate_two_phase_commit::manager::{
@@ -84,9 +82,8 @@ async fn what_is_rolled_back_or_dropped_leaves_nothing() {
     setting.pay(&transaction, 30).await;
     drop(transaction);
     // The next transaction may come before the resources have rolled back.
-    while !setting.one.get().locked().is_empty() || !setting.two.get().locked().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let is_free = async || setting.one.get().locked().is_empty() && setting.two.get().locked().is_empty();
+    super::until("the resources have rolled back", is_free).await;
     setting.assert_nothing_is_left();
     assert_eq!(setting.balances(), (100, 100));
     assert_eq!(manager.outcome(name).await, Ok(Knowledge::Aborted));
@@ -127,9 +124,7 @@ async fn branches_of_a_manager_that_was_killed_are_ended_by_its_next_start() {
     assert_eq!(one.prepare(branch).await.expect("in memory"), Vote::Yes);
 
     let manager = setting.open().await;
-    while !setting.one.get().prepared().is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    super::until("the branch is ended", async || setting.one.get().prepared().is_empty()).await;
     setting.assert_nothing_is_left();
     assert_eq!(setting.balances(), (100, 100));
     drop(transaction);

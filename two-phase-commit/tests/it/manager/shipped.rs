@@ -177,11 +177,8 @@ impl Setting {
     }
 }
 
-/// Waits for a condition. It is not judged by time: the test runner ends a test that waits for ever.
 async fn until(mut is_so: impl FnMut() -> bool) {
-    while !is_so() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    super::until("the condition of this test", async || is_so()).await;
 }
 
 /// A transaction that has written to both resources.
@@ -215,14 +212,12 @@ async fn what_is_stuck_is_shown_and_stops_nothing_else() {
     let stuck = begun(&setting, &manager).await;
     let name = stuck.name();
     let waits = tokio::spawn(stuck.commit());
-    loop {
+    super::until("it is shown", async || {
         let status = manager.status().await.expect("it runs");
         let is_it = |request: &ManagerRequest| matches!(request, ManagerRequest::Prepare(branch) if branch.number == name.number);
-        if status.stuck.iter().any(|stuck| is_it(&stuck.request)) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        status.stuck.iter().any(|stuck| is_it(&stuck.request))
+    })
+    .await;
     for value in 0..20 {
         let transaction = manager.begin().await.expect("begun");
         transaction.enlist(&setting.plain).await.expect("a session").put("other", value).expect("free");
@@ -239,13 +234,11 @@ async fn a_panic_of_a_resource_is_a_failure_of_its_call() {
     setting.set(|state| &state.panics_in_prepare, true);
     let transaction = begun(&setting, &manager).await;
     let waits = tokio::spawn(transaction.commit());
-    loop {
+    super::until("the panic is shown", async || {
         let status = manager.status().await.expect("it runs");
-        if status.stuck.iter().any(|stuck| stuck.why.as_deref() == Some("the call was dropped, or panicked")) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        status.stuck.iter().any(|stuck| stuck.why.as_deref() == Some("the call was dropped, or panicked"))
+    })
+    .await;
     setting.set(|state| &state.panics_in_prepare, false);
     assert!(matches!(waits.await.expect("no panic"), Outcome::Committed));
     setting.clean().await;
@@ -267,9 +260,7 @@ async fn a_commit_whose_future_is_dropped_goes_on() {
         }
     }
     setting.set(|state| &state.holds_prepare, false);
-    while manager.outcome(name).await == Ok(Knowledge::Undecided) {
-        tokio::task::yield_now().await;
-    }
+    super::until("it is decided", async || manager.outcome(name).await != Ok(Knowledge::Undecided)).await;
     assert_eq!(manager.outcome(name).await, Ok(Knowledge::Committed));
     setting.clean().await;
     assert_eq!(setting.gate.get().memory.value("b"), Some(1));
