@@ -1,6 +1,7 @@
 //! What the two databases do differently.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -96,6 +97,30 @@ pub enum Finished {
     NotThere,
 }
 
-/// Waits between looks at sessions that are to end, in milliseconds. If they have not ended after the last, the branch
-/// is busy.
-pub(in super::super) const WAITS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 200, 400, 400, 600];
+/// The wait for sessions that are to end: a pause between two looks at them, and an end.
+pub(in super::super) struct Patience {
+    pauses: std::slice::Iter<'static, u64>,
+    sessions: &'static str,
+}
+
+impl Patience {
+    /// `sessions` names them for the error.
+    pub(in super::super) fn with(sessions: &'static str) -> Self {
+        Self { pauses: PAUSES_MS.iter(), sessions }
+    }
+
+    /// Waits until the next look.
+    ///
+    /// # Errors
+    /// When they have not ended after the last pause: then the branch is busy.
+    pub(in super::super) async fn pause(&mut self) -> Result<(), ResourceError> {
+        let Some(pause) = self.pauses.next() else {
+            return Err(ResourceError::Busy(format!("{} does not end", self.sessions).into()));
+        };
+        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        Ok(())
+    }
+}
+
+/// Pauses between looks at sessions that are to end, in milliseconds.
+static PAUSES_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 200, 400, 400, 600];

@@ -8,7 +8,7 @@ mod table;
 mod tests;
 
 pub use driver::Driver;
-pub(super) use driver::{Finished, WAITS};
+pub(super) use driver::{Finished, Patience};
 #[cfg(feature = "mysql")]
 pub(super) use names::{Xid, branch_of_xid, lock_name};
 #[cfg(feature = "postgres")]

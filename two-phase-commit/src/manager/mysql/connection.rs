@@ -24,12 +24,12 @@ impl Connection {
         Ok(Self { conn, sessions: Arc::clone(sessions) })
     }
 
-    /// Takes away what a user left in the session. With `autocommit` off no branch of another session can be finished.
+    /// Takes away what a user left in the session.
     ///
     /// A connection must not be reset while it has a prepared branch: XA COMMIT would then say OK and commit nothing.
     pub(super) async fn clean(&mut self) -> Result<(), Error> {
         self.conn.reset().await?;
-        self.conn.query_drop("SET autocommit = 1").await
+        self.conn.query_drop(AUTOCOMMIT).await
     }
 }
 
@@ -39,6 +39,9 @@ impl Drop for Connection {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 }
+
+/// With `autocommit` off no branch of another session can be finished.
+pub(super) const AUTOCOMMIT: &str = "SET autocommit = 1";
 
 /// `XAER_NOTA`: there is no such branch, or its session or another finisher still has it.
 pub(super) const NOT_THERE: u16 = 1397;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
@@ -10,9 +9,9 @@ use mysql_async::prelude::Queryable;
 use crate::{TransactionNumber, Vote};
 
 use super::super::branch::{BranchId, ManagerId, ResourceId};
-use super::super::database::{Driver, Finished, Row, WAITS, Xid, branch_of_xid, lock_name, number as stored};
+use super::super::database::{Driver, Finished, Patience, Row, Xid, branch_of_xid, lock_name, number as stored};
 use super::super::resource::ResourceError;
-use super::connection::{Connection, NOT_THERE, ROLLED_BACK, number, resource_error};
+use super::connection::{AUTOCOMMIT, Connection, NOT_THERE, ROLLED_BACK, number, resource_error};
 use super::resource::MysqlDriver;
 use super::session::MysqlSession;
 use super::set_up::{MysqlSetUpError, set_up};
@@ -47,8 +46,9 @@ impl Driver for MysqlDriver {
     /// The lock goes when the session is gone, after its branch was rolled back or left to others. If XA START fails
     /// the session must be closed: what it did later would commit by itself.
     async fn begin(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
-        connection.clean().await.map_err(resource_error)?;
-        let begin = format!("SELECT GET_LOCK('{}', 0); XA START {}", lock_name(branch), Xid::new(branch).literal());
+        connection.conn.reset().await.map_err(resource_error)?;
+        let (lock, xid) = (lock_name(branch), Xid::new(branch).literal());
+        let begin = format!("SELECT GET_LOCK('{lock}', 0); {AUTOCOMMIT}; XA START {xid}");
         match connection.conn.query_first::<Option<u8>, _>(begin).await.map_err(resource_error)? {
             Some(Some(1)) => Ok(()),
             _ => Err(ResourceError::Busy("an earlier session works on the branch".into())),
@@ -112,13 +112,13 @@ impl Driver for MysqlDriver {
     /// A session that has prepared the branch is ended as well: until it is gone nobody else can finish the branch.
     async fn end_session(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
         let holder = format!("SELECT IS_USED_LOCK('{}')", lock_name(branch));
-        for wait in WAITS {
+        let mut patience = Patience::with("a session of the branch");
+        loop {
             let held = connection.conn.query_first::<Option<u64>, _>(&holder).await.map_err(resource_error)?;
             let Some(session) = held.flatten() else { return Ok(()) };
             kill(connection, session).await?;
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+            patience.pause().await?;
         }
-        Err(ResourceError::Busy("a session of the branch does not end".into()))
     }
 
     /// Only those that are in the middle of XA PREPARE can be told from other sessions of the role.
@@ -132,7 +132,8 @@ impl Driver for MysqlDriver {
             "SELECT id FROM information_schema.processlist WHERE info LIKE '%XA PREPARE ''{manager}''%' \
              AND id <> CONNECTION_ID()"
         );
-        for wait in WAITS {
+        let mut patience = Patience::with("a session of an earlier start");
+        loop {
             let sessions: Vec<u64> = connection.conn.query(&under_way).await.map_err(resource_error)?;
             let strangers: Vec<u64> = {
                 let own = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,9 +145,8 @@ impl Driver for MysqlDriver {
             for session in strangers {
                 kill(connection, session).await?;
             }
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+            patience.pause().await?;
         }
-        Err(ResourceError::Busy("a session of an earlier start does not end".into()))
     }
 
     /// Only rows that are committed are looked for, and only ranges between those that stay are deleted: a row of a

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_postgres::error::SqlState;
@@ -10,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use crate::{TransactionNumber, Vote};
 
 use super::super::branch::{BranchId, ManagerId, ResourceId};
-use super::super::database::{Driver, Finished, Row, WAITS, branch_lock, branch_of_gid, gid, number, owner_lock};
+use super::super::database::{Driver, Finished, Patience, Row, branch_lock, branch_of_gid, gid, number, owner_lock};
 use super::super::resource::ResourceError;
 use super::connection::{CLEAN, Connection, name_is_taken, resource_error};
 use super::resource::PostgresDriver;
@@ -242,11 +241,9 @@ async fn end_holders(connection: &Connection, lock: i64, which: &str) -> Result<
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND classid = {high} AND objid = {low} AND objsubid = 1 AND granted AND pid IS NOT NULL AND {which}"
     );
-    for wait in WAITS {
-        if !connection.exists(&end).await.map_err(resource_error)? {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+    let mut patience = Patience::with("a session of the branch");
+    while connection.exists(&end).await.map_err(resource_error)? {
+        patience.pause().await?;
     }
-    Err(ResourceError::Busy("a session of the branch does not end".into()))
+    Ok(())
 }

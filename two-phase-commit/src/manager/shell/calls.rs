@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::manager::core::ManagerRequest;
@@ -44,7 +44,9 @@ struct UnderWay {
     calls: BTreeMap<Subject, Call>,
     last: u64,
     /// Number of calls for branches.
-    branches: watch::Sender<usize>,
+    branches: usize,
+    /// Told when there are none.
+    idle: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -84,9 +86,14 @@ impl Calls {
 
     /// Waits until no call for a branch is under way.
     pub(super) async fn idle(&self) {
-        let mut branches = lock(&self.under_way).branches.subscribe();
-        // The sender is in the table, which this handle keeps.
-        let _ = branches.wait_for(|branches| *branches == 0).await;
+        let idle = lock(&self.under_way).idle.clone();
+        loop {
+            let told = idle.notified();
+            if lock(&self.under_way).branches == 0 {
+                return;
+            }
+            told.await;
+        }
     }
 }
 
@@ -101,14 +108,17 @@ impl UnderWay {
     fn insert(&mut self, subject: Subject, call: Call) {
         self.calls.insert(subject, call);
         if let Subject::Branch(_) = subject {
-            self.branches.send_modify(|branches| *branches += 1);
+            self.branches += 1;
         }
     }
 
     fn remove(&mut self, subject: Subject) -> Option<Call> {
         let call = self.calls.remove(&subject)?;
         if let Subject::Branch(_) = subject {
-            self.branches.send_modify(|branches| *branches -= 1);
+            self.branches -= 1;
+            if self.branches == 0 {
+                self.idle.notify_waiters();
+            }
         }
         Some(call)
     }

@@ -1,7 +1,9 @@
 //! The part of a manager that its handles, its calls and the thread of its log share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, NodeId, Ticket};
@@ -82,6 +84,26 @@ struct InHand {
     is_asked: bool,
 }
 
+/// A resource that the core is told of.
+pub(super) enum Enlisting {
+    /// The core knows of it before it takes any later command.
+    Done,
+    /// The core does not learn of it.
+    Refused(NotServed),
+    /// The answer of the core is to be waited for.
+    Waits(Pending<Result<(), NotServed>>),
+}
+
+impl Enlisting {
+    pub(super) async fn finish(self) -> Result<(), NotServed> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Refused(error) => Err(error),
+            Self::Waits(posted) => posted.await,
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         id: ManagerId,
@@ -115,16 +137,21 @@ impl Shared {
         drop(self.post(ManagerCommand::Commit { transaction: number }));
     }
 
-    /// As [`Shared::post`], for a resource in which a transaction begins to work.
-    pub(super) fn post_enlist(
-        &self,
-        number: TransactionNumber,
-        resource: ResourceId,
-    ) -> Pending<Result<(), NotServed>> {
-        if let Some(in_hand) = self.waiting().transactions.get_mut(&number) {
-            in_hand.resources.insert(resource);
+    /// As [`Shared::post`], for a resource in which a transaction begins to work. It need not be waited for if the
+    /// transaction is in hand: the core takes commands in their order, so it knows of the resource before it is asked
+    /// to commit. If there is no core for it by then, there is none for the commit either, and the branch is rolled
+    /// back with the transaction.
+    pub(super) fn post_enlist(&self, number: TransactionNumber, resource: ResourceId) -> Enlisting {
+        let in_hand = self.waiting().transactions.get_mut(&number).map(|it| it.resources.insert(resource)).is_some();
+        let mut posted = self.post(ManagerCommand::Enlist { transaction: number, resource });
+        if !in_hand {
+            return Enlisting::Waits(posted);
         }
-        self.post(ManagerCommand::Enlist { transaction: number, resource })
+        // A call that is refused is refused at once.
+        match Pin::new(&mut posted).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) => Enlisting::Refused(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Enlisting::Done,
+        }
     }
 
     /// Gives the core a command and waits for its answer; `None` if the manager has stopped.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use quorate_runtime::Pending;
 use quorate_runtime::hosted::NotServed;
 use tokio::sync::{oneshot, watch};
 
@@ -13,7 +12,7 @@ use super::calls::Subject;
 use super::error::EnlistError;
 use super::handle::Manager;
 use super::resource::Resource;
-use super::shared::Known;
+use super::shared::{Enlisting, Known};
 use crate::manager::core::{self, Ended, ManagerCommand};
 use crate::manager::{BranchId, ResourceId, ResourceManager, Sessions, TransactionName};
 use crate::{TransactionNumber, TransactionRefusal, Unready};
@@ -117,7 +116,7 @@ impl Transaction {
     pub async fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
         let branch = self.branch_of(resource)?;
         if !self.lock().contains_key(&resource.id()) {
-            self.post_enlist(resource.id()).await.map_err(not_enlisted)?;
+            self.post_enlist(resource.id()).finish().await.map_err(not_enlisted)?;
             self.lock().entry(resource.id()).or_insert(false);
         }
         Ok(branch)
@@ -176,7 +175,7 @@ impl Transaction {
         let enlisted = self.post_enlist(resource.id());
         let begun = receiver.await;
         // Work in a branch that the core does not know would not be committed with the others.
-        if let Err(error) = enlisted.await {
+        if let Err(error) = enlisted.finish().await {
             if let Ok(Ok(session)) = begun {
                 resource.get().suspend(branch, session);
             }
@@ -199,7 +198,7 @@ impl Transaction {
         });
     }
 
-    fn post_enlist(&self, resource: ResourceId) -> Pending<Result<(), NotServed>> {
+    fn post_enlist(&self, resource: ResourceId) -> Enlisting {
         self.manager.inner().post_enlist(self.number, resource)
     }
 
