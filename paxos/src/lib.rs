@@ -10,7 +10,8 @@ mod waits;
 
 pub use ballot::Ballot;
 pub use quorum::{
-    ACCEPTORS_MAX, DEPTH_MAX, FaultTolerance, QuorumError, QuorumRule, QuorumSystem, QuorumTextError, TERMS_MAX,
+    ACCEPTORS_MAX, FaultTolerance, QuorumError, QuorumRule, QuorumSystem, QuorumTextError, RULE_DEPTH_MAX,
+    RULE_TERMS_MAX,
 };
 
 /// The server side: `Node`, handles, the tokio shell.

@@ -23,7 +23,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use quorate_protocol::{NodeId, StateError};
 
 use super::rule::{QuorumRule, Shape};
-use super::{ACCEPTORS_MAX, DEPTH_MAX, QuorumSystem, TERMS_MAX};
+use super::{ACCEPTORS_MAX, QuorumSystem, RULE_DEPTH_MAX, RULE_TERMS_MAX};
 
 /// Encodes a system.
 pub(super) fn encode(system: &QuorumSystem, out: &mut BytesMut) {
@@ -65,10 +65,10 @@ fn get_system(rest: &mut &[u8]) -> Option<QuorumSystem> {
     for _ in 0..count {
         nodes.push(NodeId(rest.try_get_u64_le().ok()?));
     }
-    let prepare = get_rule(rest, &nodes, DEPTH_MAX)?;
+    let prepare = get_rule(rest, &nodes, RULE_DEPTH_MAX)?;
     match rules {
         1 => QuorumSystem::symmetric(prepare).ok(),
-        2 => QuorumSystem::new(prepare, get_rule(rest, &nodes, DEPTH_MAX)?).ok(),
+        2 => QuorumSystem::new(prepare, get_rule(rest, &nodes, RULE_DEPTH_MAX)?).ok(),
         _ => None,
     }
 }
@@ -103,13 +103,13 @@ fn get_rule(rest: &mut &[u8], nodes: &[NodeId], depth: usize) -> Option<QuorumRu
     Some(QuorumRule::at_least(needed, of))
 }
 
-/// Numbers of nodes and of items are bounded by [`ACCEPTORS_MAX`] and [`TERMS_MAX`].
+/// Numbers of nodes and of items are bounded by [`ACCEPTORS_MAX`] and [`RULE_TERMS_MAX`].
 fn byte(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 /// Largest size of an encoded system.
-pub(crate) const SYSTEM_BYTES_MAX: usize = 3 + 8 * ACCEPTORS_MAX + 8 * TERMS_MAX;
+pub(crate) const SYSTEM_BYTES_MAX: usize = 3 + 8 * ACCEPTORS_MAX + 8 * RULE_TERMS_MAX;
 
 const VERSION: u8 = 1;
 const LIST: u8 = 255;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use quorate_protocol::NodeId;
 
-use super::{ACCEPTORS_MAX, DEPTH_MAX, TERMS_MAX};
+use super::{ACCEPTORS_MAX, RULE_DEPTH_MAX, RULE_TERMS_MAX};
 
 /// Reason why a quorum system cannot be used, or lacks a property. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub enum QuorumError {
     Weight,
     /// The rows of the grid are not equally long.
     Ragged,
-    /// Rules are nested more than [`DEPTH_MAX`] deep.
+    /// Rules are nested more than [`RULE_DEPTH_MAX`] deep.
     TooDeep,
-    /// The rules of both phases have more than [`TERMS_MAX`] terms.
+    /// The rules of both phases have more than [`RULE_TERMS_MAX`] terms.
     TooLong,
     /// The answer was not found within a bounded effort, because quorums can be combined in too many ways. It says
     /// nothing about whether they intersect.
@@ -69,8 +69,8 @@ impl fmt::Display for QuorumError {
             Self::Size => f.write_str("a rule needs nothing, or more than there is"),
             Self::Weight => f.write_str("a weight of 0"),
             Self::Ragged => f.write_str("the rows of the grid are not equally long"),
-            Self::TooDeep => write!(f, "rules nested more than {DEPTH_MAX} deep"),
-            Self::TooLong => write!(f, "rules of more than {TERMS_MAX} terms"),
+            Self::TooDeep => write!(f, "rules nested more than {RULE_DEPTH_MAX} deep"),
+            Self::TooLong => write!(f, "rules of more than {RULE_TERMS_MAX} terms"),
             Self::TooComplex => f.write_str("quorums can be combined in too many ways to check that they intersect"),
             Self::NotIntersecting { prepare, accept } => {
                 let (prepare, accept) = (Nodes(prepare), Nodes(accept));

@@ -65,10 +65,10 @@ impl QuorumSystem {
     /// that are not alike in both phases. A system that one release accepts every later one accepts.
     pub fn new(prepare: QuorumRule, accept: QuorumRule) -> Result<Self, QuorumError> {
         let (prepare, accept) = (prepare.weighing(1), accept.weighing(1));
-        let mut terms = TERMS_MAX;
-        prepare.check(DEPTH_MAX, &mut terms)?;
+        let mut terms = RULE_TERMS_MAX;
+        prepare.check(RULE_DEPTH_MAX, &mut terms)?;
         if accept != prepare {
-            accept.check(DEPTH_MAX, &mut terms)?;
+            accept.check(RULE_DEPTH_MAX, &mut terms)?;
         }
         let acceptors = prepare.nodes().union(&accept.nodes()).copied().collect::<BTreeSet<NodeId>>();
         if acceptors.len() > ACCEPTORS_MAX {
@@ -257,11 +257,11 @@ fn tolerance(rule: &QuorumRule) -> Result<usize, QuorumError> {
 pub const ACCEPTORS_MAX: usize = 64;
 
 /// Largest depth to which the lists of a rule are nested.
-pub const DEPTH_MAX: usize = 8;
+pub const RULE_DEPTH_MAX: usize = 8;
 
 /// Largest number of terms of a system: the nodes and lists that its rules name, each as often as it is named. Rules
 /// that are the same in both phases count once.
-pub const TERMS_MAX: usize = 256;
+pub const RULE_TERMS_MAX: usize = 256;
 
 fn distinct(nodes: impl IntoIterator<Item = NodeId>) -> Result<BTreeSet<NodeId>, QuorumError> {
     let mut acceptors = BTreeSet::new();

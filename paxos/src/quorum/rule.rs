@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_protocol::NodeId;
 
-use super::{QuorumError, TERMS_MAX};
+use super::{QuorumError, RULE_TERMS_MAX};
 
 /// Says which sets of nodes are quorums: a node alone, or enough items of a list, where an item is again a rule.
 ///
@@ -67,7 +67,7 @@ impl QuorumRule {
 
     fn with(of: impl IntoIterator<Item = impl Into<Self>>, needed: impl FnOnce(u32) -> u32) -> Self {
         // A list that is longer is refused in any case.
-        let mut of: Vec<Self> = of.into_iter().take(TERMS_MAX + 1).map(Into::into).collect();
+        let mut of: Vec<Self> = of.into_iter().take(RULE_TERMS_MAX + 1).map(Into::into).collect();
         of.sort_unstable();
         Self { weight: 1, shape: Shape::AtLeast { needed: needed(total(&of)), of } }
     }

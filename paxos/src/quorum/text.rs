@@ -15,7 +15,7 @@ use std::str::FromStr;
 use quorate_protocol::NodeId;
 
 use super::rule::{QuorumRule, Shape, check_list, total};
-use super::{ACCEPTORS_MAX, DEPTH_MAX, QuorumError, QuorumSystem, TERMS_MAX};
+use super::{ACCEPTORS_MAX, QuorumError, QuorumSystem, RULE_DEPTH_MAX, RULE_TERMS_MAX};
 
 /// Reason why a text is no rule or no quorum system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl FromStr for QuorumRule {
 
     fn from_str(text: &str) -> Result<Self, QuorumTextError> {
         let mut reader = Reader::new(text);
-        let rule = reader.rule(DEPTH_MAX)?;
+        let rule = reader.rule(RULE_DEPTH_MAX)?;
         reader.end()?;
         Ok(rule)
     }
@@ -113,12 +113,12 @@ impl FromStr for QuorumSystem {
         let mut reader = Reader::new(text);
         let is_one = reader.next.word != "prepare";
         let system = if is_one {
-            Self::symmetric(reader.rule(DEPTH_MAX)?)
+            Self::symmetric(reader.rule(RULE_DEPTH_MAX)?)
         } else {
             reader.advance();
-            let prepare = reader.rule(DEPTH_MAX)?;
+            let prepare = reader.rule(RULE_DEPTH_MAX)?;
             reader.expect("accept", "`accept`")?;
-            Self::new(prepare, reader.rule(DEPTH_MAX)?)
+            Self::new(prepare, reader.rule(RULE_DEPTH_MAX)?)
         };
         reader.end()?;
         system.map_err(QuorumTextError::System)
@@ -158,7 +158,7 @@ impl Token<'_> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
-        let mut reader = Self { text, next: Token { at: 0, word: "" }, nodes: BTreeSet::new(), terms: TERMS_MAX };
+        let mut reader = Self { text, next: Token { at: 0, word: "" }, nodes: BTreeSet::new(), terms: RULE_TERMS_MAX };
         reader.advance();
         reader
     }

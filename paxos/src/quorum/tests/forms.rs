@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use quorate_protocol::{NodeId, Random, StateError};
 
 use super::super::{
-    ACCEPTORS_MAX, DEPTH_MAX, QuorumError, QuorumRule, QuorumSystem, QuorumTextError, SYSTEM_BYTES_MAX, TERMS_MAX,
+    ACCEPTORS_MAX, QuorumError, QuorumRule, QuorumSystem, QuorumTextError, RULE_DEPTH_MAX, RULE_TERMS_MAX,
+    SYSTEM_BYTES_MAX,
 };
 use super::{first, lists, random_rule};
 
@@ -69,8 +70,8 @@ fn texts_are_as_they_are_documented() {
 
 #[test]
 fn errors_of_texts_name_the_place() {
-    let deep = "any of [".repeat(DEPTH_MAX + 1);
-    let long = format!("any of [{}]", "any of [1], ".repeat(TERMS_MAX));
+    let deep = "any of [".repeat(RULE_DEPTH_MAX + 1);
+    let long = format!("any of [{}]", "any of [1], ".repeat(RULE_TERMS_MAX));
     let many = format!("any of [{}]", (0..=ACCEPTORS_MAX).map(|node| node.to_string()).collect::<Vec<_>>().join(", "));
     let known = [
         ("", "at byte 0: the text ends, expected a number, `any`, `majority` or `all`"),
@@ -181,18 +182,19 @@ fn systems_that_do_not_meet_are_not_decoded() {
 #[test]
 fn bounds_are_kept_by_every_way_in() {
     let mut deep = QuorumRule::from(NodeId(1));
-    for _ in 0..DEPTH_MAX {
+    for _ in 0..RULE_DEPTH_MAX {
         deep = QuorumRule::any_of([deep]);
     }
     assert!(QuorumSystem::symmetric(deep.clone()).is_ok());
     assert_eq!(QuorumSystem::symmetric(QuorumRule::any_of([deep])), Err(QuorumError::TooDeep));
     let pairs = |count: u64| QuorumRule::all_of((0..count).map(|at| QuorumRule::any_of([NodeId(at % 64)])));
-    assert!(QuorumSystem::symmetric(pairs(TERMS_MAX as u64 / 2 - 1)).is_ok());
-    assert_eq!(QuorumSystem::symmetric(pairs(TERMS_MAX as u64 / 2)), Err(QuorumError::TooLong));
+    assert!(QuorumSystem::symmetric(pairs(RULE_TERMS_MAX as u64 / 2 - 1)).is_ok());
+    assert_eq!(QuorumSystem::symmetric(pairs(RULE_TERMS_MAX as u64 / 2)), Err(QuorumError::TooLong));
     let endless = QuorumRule::majority_of((0..).map(NodeId));
     assert_eq!(QuorumSystem::symmetric(endless), Err(QuorumError::TooLong));
     // The largest system: as many lists as there may be.
-    let chain = |node: u64| (1..DEPTH_MAX).fold(QuorumRule::from(NodeId(node)), |rule, _| QuorumRule::all_of([rule]));
+    let chain =
+        |node: u64| (1..RULE_DEPTH_MAX).fold(QuorumRule::from(NodeId(node)), |rule, _| QuorumRule::all_of([rule]));
     let largest = QuorumSystem::symmetric(QuorumRule::all_of((0..31).map(chain))).expect("it is within the bounds");
     let written = bytes(&largest);
     assert!(written.len() <= SYSTEM_BYTES_MAX && QuorumSystem::decode(&written) == Ok(largest), "{}", written.len());
