@@ -9,6 +9,7 @@ mod memo;
 mod model;
 mod node;
 mod raft;
+mod register;
 mod subject;
 mod synod;
 mod two_phase_commit;

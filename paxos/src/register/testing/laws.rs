@@ -151,7 +151,9 @@ impl Law<Register> for PromisesKept {
                     return Err(Violation { law: "promises kept", detail });
                 }
             }
-            let is_gone = |of: &NodeId, key: &Key| of == node && table.get(key).is_none();
+            // A removal that is not durable may still be undone by a crash.
+            let is_durable = core.base.chassis.outbox.is_durable(core.base.state_ticket());
+            let is_gone = |of: &NodeId, key: &Key| is_durable && of == node && table.get(key).is_none();
             let gone = self.seen.iter().filter(|((of, key), _)| is_gone(of, key));
             self.removed.extend(gone.map(|(at, (_, accepted))| (at.clone(), *accepted)));
             self.seen.retain(|(of, key), _| !is_gone(of, key));
