@@ -52,7 +52,8 @@ pub trait Protocol: Sized + Clone + Debug {
     fn model_view(&self) -> Self::View;
 
     /// The node is about to stop. A core that lets writes wait hands them out now: they are durable before the node has
-    /// stopped in order. Everything else is as after a crash.
+    /// stopped in order. Everything else is as after a crash. A core whose log is replicated is not told: another node
+    /// goes on with it.
     fn stopping(&mut self, now: Now) {
         let _ = now;
     }

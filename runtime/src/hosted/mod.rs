@@ -330,8 +330,11 @@ impl<P: Hostable> Group for Hosted<P> {
         match input {
             GroupInput::Frame(received) => self.on_frame(now, received),
             GroupInput::Signal(signal) => {
-                if let Signal::Persisted(ticket) | Signal::PersistFailed { ticket, .. } = signal {
-                    self.writing.take_if(|writing| *writing <= ticket);
+                match signal {
+                    Signal::Persisted(ticket) => drop(self.writing.take_if(|writing| *writing <= ticket)),
+                    // All later ones have failed with it.
+                    Signal::PersistFailed { .. } => self.writing = None,
+                    _ => {}
                 }
                 self.input(now, Input::Signal(signal));
             }
