@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_protocol::replication::{Election, LogCore};
 use quorate_protocol::{GroupId, RefuseReason};
-use quorate_raft::Raft;
 use quorate_runtime::shell::LocalHandle;
 use quorate_runtime::{LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError};
 
@@ -26,13 +26,13 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replica of [`GROUP`] on this loop's node.
 #[derive(Debug, Clone)]
-pub struct ReplicaBackend {
-    replica: LocalReplicaHandle<Raft, Store>,
+pub struct ReplicaBackend<E: Election> {
+    replica: LocalReplicaHandle<LogCore<E>, Store>,
     /// The address for clients of each node.
     clients: Rc<BTreeMap<u64, SocketAddr>>,
 }
 
-impl ReplicaBackend {
+impl<E: Election> ReplicaBackend<E> {
     /// The replica that `node` runs. `clients` are the addresses for clients of all nodes.
     pub fn new(node: LocalHandle, clients: BTreeMap<u64, SocketAddr>) -> Self {
         let replica = LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT);
@@ -40,7 +40,7 @@ impl ReplicaBackend {
     }
 }
 
-impl Backend for ReplicaBackend {
+impl<E: Election> Backend for ReplicaBackend<E> {
     fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {
         let outcome = self.replica.propose(batch);
         async { written(outcome.await) }

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_runtime::ServerOpenError;
 use quorate_runtime::shell::DirectoryError;
 
-use super::config::{ClusterConfig, ConfigError, Exposure, NodeConfig};
+use super::config::{ClusterConfig, ConfigError, Engine, Exposure, NodeConfig};
 use super::descriptors;
 use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
@@ -42,6 +42,9 @@ pub enum ClusterError {
         /// The reason.
         error: NodeError,
     },
+    /// The folder's cluster began with another engine, and keeps it. Nothing was changed.
+    #[error("the cluster in this folder runs on {0}: start it with --engine {0}")]
+    OtherEngine(Engine),
     /// A file or a port could not be used.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -51,21 +54,26 @@ pub enum ClusterError {
 }
 
 impl LocalCluster {
-    /// Starts nodes 1 to `nodes` on free ports. A folder that was used before keeps its cluster's name, and its data.
+    /// Starts nodes 1 to `nodes` on free ports, with a log by `engine`. A folder that was used before keeps its
+    /// cluster's name, and its data, and must be started with the same engine.
     ///
     /// # Errors
     /// When a node does not start, or the folder cannot be used.
-    pub fn start(folder: &Path, nodes: usize) -> Result<Self, ClusterError> {
+    pub fn start(folder: &Path, nodes: usize, engine: Engine) -> Result<Self, ClusterError> {
         let metrics = record_metrics().map_err(|error| ClusterError::Metrics(error.to_string()))?;
         let path = folder.join("cluster.toml");
-        let name = if path.exists() { ClusterConfig::read(&path)?.name } else { draw_name()? };
+        let before = if path.exists() { Some(ClusterConfig::read(&path)?) } else { None };
+        if let Some(before) = before.as_ref().filter(|before| before.engine != engine) {
+            return Err(ClusterError::OtherEngine(before.engine));
+        }
+        let name = before.map_or_else(draw_name, |before| Ok(before.name))?;
         let ids = 1..=nodes as u64;
         // All ports are held at once, so that they differ, and released just before they are used.
         let held: Vec<_> = ids.clone().map(|_| NodePorts::hold()).collect::<io::Result<_>>()?;
         let addresses = ids.clone().zip(held.iter().map(NodePorts::addresses));
         let addresses =
             addresses.map(|(id, addresses)| Ok((id, addresses?))).collect::<io::Result<BTreeMap<_, _>>>()?;
-        fs::write(&path, describe(&name, &addresses))?;
+        fs::write(&path, describe(&name, engine, &addresses))?;
         drop(held);
         let config = ClusterConfig::read(&path)?;
         let clients_max = descriptors::clients_max(descriptors::raise_limit()?, nodes);
@@ -157,6 +165,7 @@ impl LocalCluster {
             clients_max: self.clients_max,
             data: self.config.data.clone(),
             snapshot_entries: self.config.snapshot_entries,
+            engine: self.config.engine,
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })
@@ -182,8 +191,8 @@ fn is_locked(error: &ServerOpenError) -> bool {
     matches!(error, ServerOpenError::Directory(DirectoryError::Locked))
 }
 
-fn describe(name: &str, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {
-    let mut text = format!("cluster = \"{name}\"\ndata = \"data\"\n");
+fn describe(name: &str, engine: Engine, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {
+    let mut text = format!("cluster = \"{name}\"\ndata = \"data\"\nengine = \"{engine}\"\n");
     for (id, [peer, client, http]) in nodes {
         let node = format!("\n[[node]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\nhttp = \"{http}\"\n");
         text.write_str(&node).expect("a string takes all");

@@ -9,8 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use quorate_paxos::log::AnyLog;
+use quorate_protocol::replication::{Election, LogCore};
 use quorate_protocol::{HaltReason, LogIndex};
-use quorate_raft::Raft;
+use quorate_raft::UpToDateLog;
 use quorate_runtime::{
     Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError, SkippedCommand,
 };
@@ -18,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
-use super::config::ClusterConfig;
+use super::config::{ClusterConfig, Engine};
 use super::http::{HttpLimits, HttpServer, Pages};
 use super::members::{MemberAnswer, MemberRequest};
 use super::new_store;
@@ -45,6 +47,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     /// Number of entries after which a snapshot is made.
     pub snapshot_entries: u64,
+    /// The protocol that agrees on the log.
+    pub engine: Engine,
     /// The listener for clients.
     pub client: TcpListener,
     /// The listener of the http port, and the metrics that `/metrics` shows.
@@ -90,7 +94,14 @@ impl RunningNode {
     /// # Errors
     /// When its data or a port cannot be used, or a thread cannot be started.
     pub fn start(options: NodeOptions) -> Result<Self, NodeError> {
-        let builder = builder(&options)?;
+        match options.engine {
+            Engine::Raft => Self::start_on::<UpToDateLog>(options),
+            Engine::Paxos => Self::start_on::<AnyLog>(options),
+        }
+    }
+
+    fn start_on<E: Election>(options: NodeOptions) -> Result<Self, NodeError> {
+        let builder = builder::<E>(&options)?;
         let folder = options.data.join(options.id.to_string());
         let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
         let client = listener.local_addr()?;
@@ -101,7 +112,7 @@ impl RunningNode {
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
             let clients = Clients { listener, addresses: clients, count_max: clients_max };
             // The caller that started the node may not wait any more.
-            let _ = match run(builder, id, folder, clients, &opened, crashed) {
+            let _ = match run::<E>(builder, id, folder, clients, &opened, crashed) {
                 Ok(()) => ends.send("its loop ended".to_owned()),
                 Err(error) => {
                     tracing::error!(node = id, %error, "the node stopped");
@@ -115,7 +126,7 @@ impl RunningNode {
         let mut node =
             Self { id, cluster, client, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
         if let Some((listener, metrics)) = http {
-            node.http = Some(HttpServer::start(listener, node.pages(metrics), HttpLimits::default())?);
+            node.http = Some(HttpServer::start(listener, node.pages::<E>(metrics), HttpLimits::default())?);
         }
         Ok(node)
     }
@@ -141,8 +152,8 @@ impl RunningNode {
         Ok(())
     }
 
-    fn pages(&self, metrics: PrometheusHandle) -> Pages {
-        let replica = ReplicaHandle::<Raft, Store>::new(self.handle.clone(), GROUP);
+    fn pages<E: Election>(&self, metrics: PrometheusHandle) -> Pages {
+        let replica = ReplicaHandle::<LogCore<E>, Store>::new(self.handle.clone(), GROUP);
         let (id, cluster) = (self.id, self.cluster.clone());
         let (reader, changer) = (replica.clone(), replica.timeout(CHANGE_PATIENCE));
         let status = move || {
@@ -185,7 +196,7 @@ impl Drop for RunningNode {
     }
 }
 
-fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
+fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
     let NodeOptions { cluster, peers, joining, data, snapshot_entries, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
@@ -193,7 +204,7 @@ fn builder(options: &NodeOptions) -> io::Result<ServerBuilder> {
         ..ReplicaSettings::default()
     };
     let builder = Server::builder(cluster, data);
-    let builder = builder.replica_with::<Raft, Store>(GROUP, settings, <Raft as Launch>::config, new_store()?);
+    let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store()?);
     Ok(peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();
         if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }
@@ -219,7 +230,7 @@ struct Clients {
 }
 
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
-fn run(
+fn run<E: Election>(
     builder: ServerBuilder,
     id: u64,
     folder: PathBuf,
@@ -234,7 +245,7 @@ fn run(
     LocalSet::new().block_on(&runtime, async {
         let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
-        let backend = ReplicaBackend::new(server.local_handle(), clients.addresses);
+        let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses);
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
         let clients = serve(listener, backend, limits);
         // The caller waits for this. If it is gone, the node is not wanted.

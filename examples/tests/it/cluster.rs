@@ -48,7 +48,10 @@ impl Cluster {
 
     pub(crate) fn describe_at(nodes: u64, data: &Path, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut text = format!("cluster = \"test\"\ndata = \"{}\"\n{more}\n", data.display());
+        // The tests run on the other protocol as well: `QUORATE_KV_ENGINE=paxos cargo test -p quorate-examples`.
+        let engine = std::env::var("QUORATE_KV_ENGINE").unwrap_or_else(|_| "raft".to_owned());
+        let data = data.display();
+        let mut text = format!("cluster = \"test\"\ndata = \"{data}\"\nengine = \"{engine}\"\n{more}\n");
         // Held until all ports are drawn, so that they differ.
         let mut held = Vec::new();
         let mut address = || {

@@ -377,11 +377,27 @@ fn a_follower_says_that_it_is_none_to_write_to_first() {
 
 #[test]
 fn the_tour_ends_well_and_its_folder_can_be_used_again() {
+    tour_twice("raft", "paxos");
+}
+
+#[test]
+fn the_tour_on_paxos_ends_as_well() {
+    tour_twice("paxos", "raft");
+}
+
+fn tour_twice(engine: &str, other: &str) {
     let folder = tempfile::tempdir().unwrap();
+    let tour = |engine: &str| {
+        let mut tour = Command::new(env!("CARGO_BIN_EXE_kv"));
+        tour.args(["demo", "--engine", engine, "--dir"]).arg(folder.path()).output().unwrap()
+    };
     for _ in 0..2 {
-        let toured = Command::new(env!("CARGO_BIN_EXE_kv")).arg("--dir").arg(folder.path()).output().unwrap();
+        let toured = tour(engine);
         let said = String::from_utf8_lossy(&toured.stdout);
         assert!(toured.status.success(), "{said}{}", String::from_utf8_lossy(&toured.stderr));
         assert!(said.contains("All of it held"), "{said}");
     }
+    let refused = tour(other);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains(&format!("runs on {engine}")), "{said}");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use quorate_examples::kv::config::{ClusterConfig, Exposure};
+use quorate_examples::kv::config::{ClusterConfig, Engine, Exposure};
 use quorate_examples::kv::logging::log_to_stderr;
 use quorate_examples::kv::status;
 
@@ -52,6 +52,9 @@ struct DemoArguments {
     /// Folder for node data; a temporary directory unless given
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// The protocol that agrees on the log: raft or paxos
+    #[arg(long, default_value_t)]
+    engine: Engine,
 }
 
 #[derive(Args)]
@@ -118,7 +121,8 @@ type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
 fn demo(arguments: &DemoArguments) -> CommandResult {
     let _log = log_to_stderr("error");
-    tour::run(arguments.dir.as_deref(), if arguments.serve { tour::End::Serve } else { tour::End::Stop })
+    let end = if arguments.serve { tour::End::Serve } else { tour::End::Stop };
+    tour::run(arguments.dir.as_deref(), arguments.engine, end)
 }
 
 fn serve(arguments: &ServeArguments) -> CommandResult {

@@ -26,6 +26,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result
         clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),
         snapshot_entries: config.snapshot_entries,
+        engine: config.engine,
         client: bind(node.client)?,
         http: Some((bind(node.http)?, metrics)),
     };

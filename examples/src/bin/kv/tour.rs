@@ -10,6 +10,7 @@ use std::{fs, thread};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::cluster::LocalCluster;
+use quorate_examples::kv::config::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Tally, measure};
@@ -24,7 +25,7 @@ pub(crate) enum End {
 }
 
 /// Runs the tour. An error describes a result that differs from the expected one.
-pub(crate) fn run(folder: Option<&Path>, end: End) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(folder: Option<&Path>, engine: Engine, end: End) -> Result<(), Box<dyn Error>> {
     let temporary = if folder.is_none() { Some(tempfile::Builder::new().prefix("kv-").tempdir()?) } else { None };
     let folder = match (folder, &temporary) {
         (Some(folder), _) => folder,
@@ -33,7 +34,7 @@ pub(crate) fn run(folder: Option<&Path>, end: End) -> Result<(), Box<dyn Error>>
     };
     fs::create_dir_all(folder)?;
     let started = Instant::now();
-    let mut tour = Tour { cluster: start(folder)?, step: 0 };
+    let mut tour = Tour { cluster: start(folder, engine)?, step: 0 };
     tour.elect()?;
     tour.write_and_read()?;
     tour.measure()?;
@@ -53,8 +54,8 @@ struct Tour {
     step: u32,
 }
 
-fn start(folder: &Path) -> Result<LocalCluster, Box<dyn Error>> {
-    let cluster = LocalCluster::start(folder, NODES)?;
+fn start(folder: &Path, engine: Engine) -> Result<LocalCluster, Box<dyn Error>> {
+    let cluster = LocalCluster::start(folder, NODES, engine)?;
     println!(
         "Three nodes in this process, over TCP on loopback, each with a log that it syncs before it says anything."
     );

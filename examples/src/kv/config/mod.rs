@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::str::FromStr;
+use std::{fmt, fs, io};
 
 use serde::Deserialize;
 
@@ -17,8 +18,42 @@ pub struct ClusterConfig {
     /// Number of log entries after which a node makes a snapshot (`snapshot_entries`, a million unless set). It keeps a
     /// hundredth of them for nodes that lag a little.
     pub snapshot_entries: u64,
+    /// The protocol that agrees on the log (`engine`, raft unless set).
+    pub engine: Engine,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
+}
+
+/// The protocol that agrees on the log. A cluster keeps the one with which it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Raft.
+    #[default]
+    Raft,
+    /// Multi-Paxos.
+    Paxos,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raft => "raft",
+            Self::Paxos => "paxos",
+        })
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "raft" => Ok(Self::Raft),
+            "paxos" => Ok(Self::Paxos),
+            _ => Err("the engines are raft and paxos".to_owned()),
+        }
+    }
 }
 
 /// One node, and the addresses on which it listens.
@@ -125,6 +160,8 @@ struct RawCluster {
     #[serde(default = "snapshot_entries_default")]
     snapshot_entries: u64,
     #[serde(default)]
+    engine: Engine,
+    #[serde(default)]
     node: Vec<RawNode>,
 }
 
@@ -190,9 +227,10 @@ impl ClusterConfig {
         if raw.node.is_empty() || raw.node.len() > NODES_MAX {
             return Err(ConfigError::NodeCount(raw.node.len()));
         }
+        let RawCluster { cluster: name, data, snapshot_entries, engine, node: raw_nodes } = raw;
         let mut nodes = BTreeMap::new();
         let mut taken = Vec::new();
-        for raw in raw.node {
+        for raw in raw_nodes {
             if raw.id == 0 {
                 return Err(ConfigError::ZeroId);
             }
@@ -215,7 +253,7 @@ impl ClusterConfig {
         if nodes.values().all(|node| node.join) {
             return Err(ConfigError::NoFounder);
         }
-        Ok(Self { name: raw.cluster, data: folder.join(raw.data), snapshot_entries: raw.snapshot_entries, nodes })
+        Ok(Self { name, data: folder.join(data), snapshot_entries, engine, nodes })
     }
 }
 

@@ -37,6 +37,8 @@ fn error(text: &str) -> String {
 fn a_good_file_is_read() {
     let config = read(GOOD).unwrap();
     assert_eq!((config.name.as_str(), config.snapshot_entries), ("demo", 1_000_000));
+    assert_eq!(config.engine, Engine::Raft);
+    assert_eq!(read(&GOOD.replace("data =", "engine = \"paxos\"\ndata =")).unwrap().engine, Engine::Paxos);
     assert_eq!(config.nodes.keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(config.nodes[&2].client, "127.0.0.1:6372".parse().unwrap());
 }
@@ -47,6 +49,7 @@ fn every_bad_file_is_refused_with_its_reason() {
         (GOOD.replace("\"demo\"", "\"\""), "`cluster` is a name"),
         (GOOD.replace("\"demo\"", &format!("{:?}", "x".repeat(256))), "`cluster` is a name"),
         (GOOD.replace("data =", "snapshot_entries = 99\ndata ="), "`snapshot_entries` is at least 100"),
+        (GOOD.replace("data =", "engine = \"zab\"\ndata ="), "unknown variant `zab`, expected `raft` or `paxos`"),
         (GOOD.replace("cluster =", "clutser ="), "unknown field `clutser`"),
         (GOOD.replace("data = \"data\"", ""), "missing field `data`"),
         (GOOD.replace("http = \"127", "htpp = \"127"), "unknown field `htpp`"),
