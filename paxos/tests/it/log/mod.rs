@@ -1,4 +1,5 @@
 //! Multi-Paxos through the public API.
 
+mod catching_up;
 mod random;
 mod rows;
