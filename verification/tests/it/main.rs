@@ -3,6 +3,7 @@
 mod command;
 mod host_runs;
 mod member_runs;
+mod paxos_runs;
 mod raft_rows;
 mod raft_runs;
 mod replica_runs;
