@@ -1,14 +1,16 @@
 //! How an elected node gets what it lacks, case by case.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_paxos::log::message::PullEntries;
+use bytes::Bytes;
+use quorate_paxos::log::message::{AppendEntries, PullEntries, RequestVote, VoteKind};
 use quorate_paxos::log::testing::{Builder, Cluster};
 use quorate_paxos::log::{Config, Message, MultiPaxos, Settings, Start};
 use quorate_protocol::replication::{Election, LogCore};
 use quorate_protocol::{
-    Configuration, Input, LogIndex, LogPosition, Member, MemberChange, NodeId, Now, Operation, Output, Protocol,
-    RecoverError, Recovery, ReplicatedLog, Signal, Standing, StateError, Term,
+    Configuration, Entry, EntryBatch, EntryKind, Input, LogIndex, LogPosition, LogTime, Member, MemberChange, NodeId,
+    Now, Operation, Output, Protocol, RecoverError, Recovery, ReplicatedLog, Role, Signal, Standing, StateError, Term,
 };
 
 /// The longest election time-out.
@@ -52,17 +54,69 @@ fn a_lost_question_is_asked_again() {
     assert_eq!(cluster.node(1).core().status().term, term, "in the same term");
 }
 
-/// A load for the candidate ends when the candidate leads already and has changed the voter's log.
+/// What it fetched is not on its disk yet: it leads when it is, in the same term.
+#[test]
+fn an_elected_node_leads_once_what_it_fetched_is_durable() {
+    let mut cluster = lagging(Settings::default());
+    cluster.run(millis(600));
+    cluster.hold(|_, _, message| matches!(message, Message::PulledEntries(_)));
+    cluster.time_out(1);
+    assert!(cluster.run_until(ET, |cluster| !cluster.parked().is_empty()));
+    let term = cluster.node(1).core().status().term;
+    cluster.hold_disk(1);
+    cluster.release();
+    cluster.run(millis(10));
+    assert_eq!(cluster.node(1).core().status().role, Role::Candidate);
+    cluster.release_disk(1);
+    cluster.run(millis(10));
+    let status = cluster.node(1).core().status();
+    assert_eq!((status.role, status.term), (Role::Leader, term));
+}
+
+/// A load for the candidate ends when the candidate leads already, and has changed the voter's log.
 #[test]
 fn a_load_that_ends_under_a_leader_is_no_damage() {
     let small = Settings { entry_bytes_max: 400, batch_bytes_max: 500, cache_bytes_max: 300, ..Settings::default() };
-    let mut cluster = lagging(small);
-    assert!(cluster.run_until(ET * 8, |cluster| cluster.leader().is_some()));
-    cluster.run(ET);
-    for node in [1, 3] {
-        assert_eq!(cluster.node(node).halted, None, "node {node}");
-        assert_eq!(cluster.node(node).commands().len(), 10, "node {node}");
+    let mut cluster = Builder::new(5, 25).settings(small).start();
+    cluster.elect_node(2);
+    cluster.run(millis(100));
+    // Nodes 2 and 3 alone have ten entries, which are not committed.
+    cluster.only_links(&[(2, 3)]);
+    for number in 0..10_u8 {
+        cluster.propose(2, &[number; 100]);
+        cluster.run(millis(5));
     }
+    cluster.run(ET * 2);
+    let disk = cluster.node(3).disk.clone();
+    let mut core = cluster.node_mut(3).core.take().expect("it runs");
+    let status = core.status();
+    let (term, prev_index) = (status.term.next(), status.commit_index);
+    let prev_term = disk.term_at(prev_index).expect("it is there");
+    let now = Now { instant: cluster.now(), wall_ms: 0 };
+    let hear = |core: &mut MultiPaxos, message| {
+        core.handle(now, Input::Message { from: NodeId(1), message });
+        let mut loads = Vec::new();
+        while let Some(output) = core.poll_output() {
+            match output {
+                Output::Persist { ticket, .. } => core.handle(now, Input::Signal(Signal::Persisted(ticket))),
+                Output::Load { ticket, range } => loads.push((ticket, range)),
+                _ => {}
+            }
+        }
+        loads
+    };
+    let kind = VoteKind::Full;
+    let request = RequestVote { term, kind, last_index: prev_index, last_term: prev_term, founding: None };
+    hear(&mut core, Message::RequestVote(request));
+    let loads = hear(&mut core, Message::PullEntries(PullEntries { term, prev_index, prev_term }));
+    let [(ticket, range)] = &loads[..] else { panic!("one load: {loads:?}") };
+    let entry = Entry::internal(EntryKind::NoOp, LogTime(0), Bytes::new());
+    let batch = EntryBatch::encode(prev_index.next(), [(term, &entry)]);
+    let append = AppendEntries { term, prev_index, prev_term, commit_index: LogIndex(0), batch };
+    hear(&mut core, Message::AppendEntries(append));
+    assert_eq!(core.status().last_index, prev_index.next(), "the rest contradicted");
+    core.handle(now, Input::Signal(Signal::Loaded { ticket: *ticket, result: disk.load(range) }));
+    assert_eq!(core.status().halted, None);
 }
 
 /// A voter sends entries to the node that it elected and to no other.
@@ -89,52 +143,73 @@ fn the_members_that_were_fetched_elect() {
     cluster.elect_node(2);
     cluster.run(millis(100));
     cluster.isolate(1);
-    // Nodes 4 and 5 replace 1 and 3, and node 3 has the entry that says so.
-    for (old, new) in [(1, 4), (3, 5)] {
-        cluster.change(2, [MemberChange::Replace { old: NodeId(old), new: Member::voter(NodeId(new)) }]);
-        let is_done = |cluster: &Cluster| {
-            let members = cluster.members(2);
-            members.is_voter(NodeId(new)) && !members.contains(NodeId(old)) && !members.is_joint()
-        };
-        assert!(cluster.run_until(ET * 10, is_done));
-    }
-    cluster.propose(2, b"of the new members");
+    // The members become 1, 2, 4 and 5, which node 1 does not know. Nodes 1 and 2 were a majority before.
+    cluster.change(2, [MemberChange::Replace { old: NodeId(3), new: Member::voter(NodeId(4)) }]);
+    let is_done = |cluster: &Cluster, new: u64| {
+        let members = cluster.members(2);
+        members.is_voter(NodeId(new)) && !members.is_joint()
+    };
+    assert!(cluster.run_until(ET * 10, |cluster| is_done(cluster, 4)));
+    cluster.run(ET);
+    cluster.change(2, [MemberChange::Add(Member::voter(NodeId(5)))]);
+    assert!(cluster.run_until(ET * 10, |cluster| is_done(cluster, 5)));
     cluster.run(millis(300));
-    cluster.only_links(&[(1, 3)]);
-    cluster.run(ET * 10);
-    assert_ne!(cluster.leader(), Some(1), "the old members alone elect nobody");
-    let committed = cluster.node(2).core().status().commit_index;
-    assert!(cluster.node(1).core().status().commit_index < committed);
+    assert!(!cluster.members(1).contains(NodeId(5)));
+    cluster.only_links(&[(1, 2)]);
+    for _ in 0..8_000 {
+        cluster.run(millis(1));
+        assert_ne!(cluster.node(1).core().status().role, Role::Leader, "two of four elect nobody");
+    }
+    assert!(cluster.members(1).contains(NodeId(5)), "it fetched the log of node 2");
+    cluster.heal();
+    assert!(cluster.run_until(ET * 4, |cluster| cluster.leader().is_some()));
 }
 
-/// The voter offers a snapshot of what the elected node has beyond it: nothing of that leaves its disk.
+/// The voter offers a snapshot of which the elected node has everything, and more that it acknowledged: nothing of that
+/// leaves its disk.
 #[test]
 fn what_was_acknowledged_stays_through_a_snapshot() {
     let mut cluster = Builder::new(3, 24).start();
     cluster.elect_node(2);
-    for number in 0..10_u8 {
-        cluster.propose(2, &[number]);
-        cluster.run(millis(20));
-    }
-    // Node 1 acknowledges one more, and does not learn that it is committed.
-    cluster.hold(|_, to, message| to == NodeId(1) && matches!(message, Message::CommitNotice(_)));
+    cluster.propose(2, b"first");
+    cluster.run(millis(100));
     cluster.isolate(3);
-    cluster.propose(2, b"acknowledged");
-    cluster.run(millis(20));
+    // Node 1 acknowledges two entries, and does not learn that they are committed.
+    cluster
+        .hold(|_, to, message| to == NodeId(1) && matches!(message, Message::CommitNotice(_) | Message::Heartbeat(_)));
+    cluster.hold(|from, _, message| from == NodeId(1) && matches!(message, Message::AppendResponse(_)));
+    for command in [b"one", b"two"] {
+        cluster.propose(2, command);
+        cluster.run(millis(5));
+    }
     let acknowledged = cluster.node(1).disk.last();
-    cluster.crash(1);
-    cluster.restart(1);
-    cluster.forget_parked();
-    cluster.propose(2, b"more");
+    let count = AtomicU64::new(0);
+    cluster.release_if(|_, _, message| {
+        matches!(message, Message::AppendResponse(_)) && count.fetch_add(1, Ordering::Relaxed) == 0
+    });
+    cluster.run(millis(1));
+    let status = cluster.node(2).core().status();
+    assert_eq!(status.commit_index, acknowledged.previous(), "the first is committed");
     cluster.snapshot(2, 0);
+    cluster.release_if(|_, _, message| matches!(message, Message::AppendResponse(_)));
+    cluster.run(millis(1));
+    assert_eq!(cluster.node(2).core().status().commit_index, acknowledged, "and the second");
+    // Node 2 has one more, so that its log is the newest. Then all start again, and node 1 is elected.
+    cluster.crash(1);
+    cluster.propose(2, b"three");
     cluster.run(millis(5));
-    for _ in 0..2_000 {
+    cluster.crash(2);
+    cluster.forget_parked();
+    cluster.restart(1);
+    assert!(cluster.node(1).core().status().commit_index < acknowledged.previous(), "it does not know");
+    cluster.restart(2);
+    cluster.time_out(1);
+    for _ in 0..3_000 {
         cluster.run(millis(1));
         assert!(cluster.node(1).disk.last() >= acknowledged, "an acknowledged entry left the disk of node 1");
-        if cluster.leader() == Some(1) {
-            break;
-        }
     }
+    let leader = cluster.elect();
+    assert_eq!(cluster.node(leader).commands(), [&b"first"[..], b"one", b"two", b"three"]);
 }
 
 /// Raft's rule, for a state record of another protocol.
