@@ -155,7 +155,10 @@ fn the_members_that_were_fetched_elect() {
     assert!(cluster.run_until(ET * 10, |cluster| is_done(cluster, 5)));
     cluster.run(millis(300));
     assert!(!cluster.members(1).contains(NodeId(5)));
+    cluster.crash(2);
     cluster.only_links(&[(1, 2)]);
+    cluster.restart(2);
+    cluster.time_out(1);
     for _ in 0..8_000 {
         cluster.run(millis(1));
         assert_ne!(cluster.node(1).core().status().role, Role::Leader, "two of four elect nobody");
@@ -174,6 +177,7 @@ fn what_was_acknowledged_stays_through_a_snapshot() {
     cluster.propose(2, b"first");
     cluster.run(millis(100));
     cluster.isolate(3);
+    cluster.run(ET);
     // Node 1 acknowledges two entries, and does not learn that they are committed.
     cluster
         .hold(|_, to, message| to == NodeId(1) && matches!(message, Message::CommitNotice(_) | Message::Heartbeat(_)));
