@@ -43,7 +43,7 @@ pub struct AnyLog;
 
 impl Election for AnyLog {
     const CODE: u8 = 2;
-    const CHANNEL: u16 = 15;
+    const CHANNEL: u16 = 20;
 
     fn may_vote(_own: LogPosition, _candidate: LogPosition) -> bool {
         true
