@@ -123,7 +123,7 @@ impl<L: ReplicatedLog + Hostable, P: Hostable> Bound<L, P> {
     /// As [`Replica::recover`], and when the settings contradict each other.
     ///
     /// # Panics
-    /// When the channel is below 17: the replicated log has that of 16.
+    /// When the channel is below 16, or that of the replicated log ([`ReplicatedLog::CHANNEL`]).
     pub fn recover(
         start: GroupStart,
         settings: BoundSettings,
@@ -131,7 +131,8 @@ impl<L: ReplicatedLog + Hostable, P: Hostable> Bound<L, P> {
         channel: ChannelId,
         recover: RecoverCore<P>,
     ) -> Result<Self, RecoverError> {
-        assert!(channel > ChannelId::FIRST_CORE, "the replicated log has the channel 16");
+        let is_free = channel >= ChannelId::FIRST_CORE && channel != ChannelId(L::CHANNEL);
+        assert!(is_free, "a core has a channel from 16 up that its replicated log does not have");
         settings.check().map_err(|error| RecoverError::Settings(error.to_string()))?;
         if settings.served_as.is_some_and(|id| start.members.nodes().any(|node| node == id)) {
             return Err(RecoverError::Settings("served_as of a bound group is the id of a member".to_owned()));

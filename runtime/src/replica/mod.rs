@@ -173,7 +173,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
             ChannelId::SNAPSHOTS => codec::decode(frame).map(|envelope| {
                 self.snapshots.on_envelope(&mut self.context, &mut self.catch_up, from.node, envelope);
             }),
-            ChannelId::FIRST_CORE => codec::decode(frame).map(|message| {
+            channel if channel == ChannelId(L::CHANNEL) => codec::decode(frame).map(|message| {
                 self.context.input(Input::Message { from: from.node, message });
             }),
             _ => return self.context.counters.frames_malformed += 1,
@@ -298,7 +298,7 @@ impl<L: ReplicatedLog + Hostable, S: StateMachine> Replica<L, S> {
     fn on_core_output(&mut self, output: Output<L>) {
         let context = &mut self.context;
         match output {
-            Output::Send { to, message } => context.send(ChannelId::FIRST_CORE, to, &message),
+            Output::Send { to, message } => context.send(ChannelId(L::CHANNEL), to, &message),
             Output::Persist { ticket, operations } => match self.application.check_write(&operations) {
                 Ok(()) => {
                     self.snapshots.on_written(&operations);
