@@ -4,6 +4,7 @@
 mod beside;
 mod decisions;
 pub mod protocols;
+mod registers;
 mod replicated_logs;
 mod synod;
 mod three_phase_commit;
@@ -11,6 +12,7 @@ mod transactions;
 mod two_phase_commit;
 
 pub use protocols::Protocol;
+pub use registers::REGISTER;
 pub use replicated_logs::{PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
 pub use synod::SYNOD;
 pub use three_phase_commit::THREE_PHASE_COMMIT;

@@ -5,7 +5,7 @@ use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Recording, RunOutcome};
 
 use crate::{
-    PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, SYNOD, THREE_PHASE_COMMIT,
+    PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, REGISTER, SYNOD, THREE_PHASE_COMMIT,
     TWO_PHASE_COMMIT,
 };
 
@@ -38,6 +38,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     PAXOS,
     PAXOS_CORE,
     PAXOS_MEMBERS,
+    REGISTER,
 ];
 
 /// The protocol of this name.

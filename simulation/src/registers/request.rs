@@ -14,7 +14,7 @@ pub enum RegisterRequest {
     Write {
         /// The register.
         key: u8,
-        /// The value; never zero, which stands for an absent value.
+        /// The value; zero stands for an absent value, and deletes the register.
         value: u64,
     },
     /// Write a register if it holds the old value. If it does not, nothing is done.

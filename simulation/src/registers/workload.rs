@@ -17,13 +17,24 @@ pub struct RegisterClients {
     seen: [u64; REGISTERS],
     next_value: u64,
     events: Vec<HistoryEvent>,
+    /// Each call touches one register or list, and some delete a register.
+    is_single: bool,
 }
 
 impl RegisterClients {
     /// Makes the clients of a run with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed ^ 0x636c_6965_6e74), seen: [0; REGISTERS], next_value: 0, events: Vec::new() }
+        let random = Random::new(seed ^ 0x636c_6965_6e74);
+        Self { random, seen: [0; REGISTERS], next_value: 0, events: Vec::new(), is_single: false }
+    }
+
+    /// Lets each call touch one register or one list only, for protocols without transactions. Some writes delete their
+    /// register: they write zero, which stands for an absent value.
+    #[must_use]
+    pub fn single(mut self) -> Self {
+        self.is_single = true;
+        self
     }
 
     fn request(&mut self) -> RegisterRequest {
@@ -32,10 +43,11 @@ impl RegisterClients {
         let value = self.next_value;
         match self.random.between(0, 10) {
             0..3 => RegisterRequest::Read { key },
+            3 if self.is_single && self.random.between(0, 3) == 0 => RegisterRequest::Write { key, value: 0 },
             3..6 => RegisterRequest::Write { key, value },
             6 => RegisterRequest::Cas { key, old: self.seen[usize::from(key)], new: value },
             _ => {
-                let count = self.random.between(1, 4);
+                let count = if self.is_single { 1 } else { self.random.between(1, 4) };
                 // New lists are started all the time: long ones make the history large and prove no more.
                 let newest = self.next_value / CALLS_A_LIST;
                 let step = |number: u64| {
