@@ -1,23 +1,26 @@
-//! Raft, three nodes, from rest.
+//! Replicated logs, three nodes: Raft and Multi-Paxos.
 //!
 //! By symmetry the first deadline that comes is node 1's: at rest the nodes differ by their names alone.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_paxos::log::AnyLog;
+use quorate_protocol::replication::message::{
+    AppendEntries, AppendOutcome, HeartbeatResponse, Message, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
+};
+use quorate_protocol::replication::testing::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm};
+use quorate_protocol::replication::{Config, Election, LogCore, Settings, Start};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Configuration, DiskState, Entry, EntryKind, Input, Law, LogAnswer, LogCommand, LogEvent, LogIndex, LogRequest,
     MemberChange, NodeId, Operation, Output, Proposal, ProposalId, ReadId, Recovery, ReplicatedLog, Role, Term,
     Violation, crc32c,
 };
-use quorate_raft::message::{
-    AppendEntries, AppendOutcome, HeartbeatResponse, Message, Pace, RequestVote, Verdict, VoteKind, VoteResponse,
-};
-use quorate_raft::testing::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm};
-use quorate_raft::{Config, Raft, Settings, Start};
+use quorate_raft::UpToDateLog;
 use stateright::Property;
 
 use crate::check::{asked, exhaust, find, is_full};
@@ -26,7 +29,8 @@ use crate::node::{Node, OWN_LAWS};
 use crate::subject::Subject;
 
 /// Three nodes, and a bug between their cores and the world.
-struct RaftOfThree {
+struct LogOfThree<E> {
+    rule: PhantomData<E>,
     opening: Opening,
     asks: Asks,
     term_max: Term,
@@ -70,6 +74,8 @@ enum Bug {
     IgnoresCandidatesLog,
     /// It says that entries are committed when it sends them.
     CommitsWhenSending,
+    /// It votes and says that its log is empty.
+    HidesLog,
     /// It takes the news of a later leader for an answer to its heartbeat.
     TakesRefusalForAnswer,
 }
@@ -98,9 +104,16 @@ struct Memory {
     stale_read: Option<(ReadId, LogIndex)>,
 }
 
-impl RaftOfThree {
+impl<E: Election> LogOfThree<E> {
     fn new(opening: Opening, term_max: u64) -> Self {
-        Self { opening, asks: Asks::Nothing, term_max: Term(term_max), bug: None, has_drawn_waits: false }
+        Self {
+            rule: PhantomData,
+            opening,
+            asks: Asks::Nothing,
+            term_max: Term(term_max),
+            bug: None,
+            has_drawn_waits: false,
+        }
     }
 
     /// A follower that asks for reads waits for the answer and for the leader, and the second wait is drawn. So is the
@@ -116,13 +129,19 @@ impl RaftOfThree {
         Self { has_drawn_waits: true, ..self }
     }
 
+    /// An elected node that fetches a log waits for the voter and for the end of its campaign, and the second wait is
+    /// drawn.
+    fn waiting_twice(self) -> Self {
+        Self { has_drawn_waits: true, ..self }
+    }
+
     fn with(self, bug: Bug) -> Self {
         Self { bug: Some(bug), ..self }
     }
 }
 
-impl Subject for RaftOfThree {
-    type Core = Raft;
+impl<E: Election> Subject for LogOfThree<E> {
+    type Core = LogCore<E>;
     type Facts = Facts;
     type Memory = Memory;
 
@@ -170,7 +189,7 @@ impl Subject for RaftOfThree {
         unreachable!("nobody makes snapshots, and so none is sent: {request:?}")
     }
 
-    fn facts(&self, core: &Raft, disk: &Stream) -> Facts {
+    fn facts(&self, core: &LogCore<E>, disk: &Stream) -> Facts {
         let status = core.status();
         let is_led = status.role != Role::Leader && status.leader.is_some();
         let durable_term = disk.state.as_ref().map_or(Term(0), term_of);
@@ -202,7 +221,7 @@ impl Subject for RaftOfThree {
     }
 
     fn judge(&self, memory: &mut Memory, state: &State<Self>, crashed: Option<NodeId>) -> Result<(), Violation> {
-        let cores: Vec<(NodeId, &Raft)> = state.nodes.iter().map(|node| (node.id, &node.core)).collect();
+        let cores: Vec<(NodeId, &LogCore<E>)> = state.nodes.iter().map(|node| (node.id, &node.core)).collect();
         if let Some(crashed) = crashed {
             let others: Vec<_> = cores.iter().copied().filter(|(node, _)| *node != crashed).collect();
             memory.monotone.check(&others)?;
@@ -275,7 +294,7 @@ impl Subject for RaftOfThree {
         self.has_drawn_waits
     }
 
-    fn on_input(&self, core: &Raft, input: Input<Raft>) -> Input<Raft> {
+    fn on_input(&self, core: &LogCore<E>, input: Input<LogCore<E>>) -> Input<LogCore<E>> {
         match (self.bug, input) {
             (Some(Bug::TakesRefusalForAnswer), Input::Message { from, message: Message::AppendResponse(answer) })
                 if answer.outcome == AppendOutcome::Stale =>
@@ -295,11 +314,14 @@ impl Subject for RaftOfThree {
         }
     }
 
-    fn on_output(&self, _core: &Raft, output: Output<Raft>) -> Vec<Output<Raft>> {
+    fn on_output(&self, _core: &LogCore<E>, output: Output<LogCore<E>>) -> Vec<Output<LogCore<E>>> {
         let Output::Send { to, message } = output else { return vec![output] };
         let message = match (self.bug, message) {
             (Some(Bug::GrantsEveryVote), Message::VoteResponse(answer)) => {
                 Message::VoteResponse(VoteResponse { verdict: Verdict::Granted, ..answer })
+            }
+            (Some(Bug::HidesLog), Message::VoteResponse(answer)) => {
+                Message::VoteResponse(VoteResponse { last_index: LogIndex(0), last_term: Term(0), ..answer })
             }
             (Some(Bug::CommitsWhenSending), Message::AppendEntries(entries)) => {
                 let count: u32 = entries.batch.header().runs.iter().map(|run| run.count).sum();
@@ -335,36 +357,36 @@ fn change_command(number: u8, change: MemberChange) -> LogCommand {
     LogCommand::ChangeConfiguration { id, changes: vec![change] }
 }
 
-fn milestones() -> [Property<Model<RaftOfThree>>; 9] {
+fn milestones<E: Election>() -> [Property<Model<LogOfThree<E>>>; 10] {
     [
-        Property::<Model<RaftOfThree>>::sometimes("a read waits under one leader while another leads", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a read waits under one leader while another leads", |_, state| {
             let leaders = state.nodes.iter().filter(|node| node.facts.role == Role::Leader).count();
             leaders > 1 && !state.memory().reads.is_empty()
         }),
-        Property::<Model<RaftOfThree>>::sometimes("a joint configuration is left", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a joint configuration is left", |_, state| {
             let committed = configurations(state.memory(), &state.nodes);
             committed.iter().skip(1).any(|(_, configuration)| !configuration.is_joint())
         }),
-        Property::<Model<RaftOfThree>>::sometimes("leadership is handed over", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("leadership is handed over", |_, state| {
             state.network.iter().any(|envelope| matches!(envelope.message, Message::TimeoutNow(_)))
                 || state.nodes.iter().any(|node| node.facts.role == Role::Leader && node.id != NodeId(1))
         }),
-        Property::<Model<RaftOfThree>>::sometimes("a leader is elected", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a leader is elected", |_, state| {
             state.nodes.iter().any(|node| node.facts.role == Role::Leader)
         }),
-        Property::<Model<RaftOfThree>>::sometimes("a command is committed", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a command is committed", |_, state| {
             is_command_committed(state, Term(u64::MAX))
         }),
-        Property::<Model<RaftOfThree>>::sometimes("a committed command survives a change of leader", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a committed command survives a change of leader", |_, state| {
             let newest =
                 state.nodes.iter().filter(|node| node.facts.role == Role::Leader).map(|node| node.facts.term).max();
             newest.is_some_and(|term| is_command_committed(state, term))
         }),
-        Property::<Model<RaftOfThree>>::sometimes("two candidates stand in a term", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("two candidates stand in a term", |_, state| {
             let candidates = || state.nodes.iter().filter(|node| node.facts.role == Role::Candidate);
             candidates().any(|one| candidates().any(|other| one.id != other.id && one.facts.term == other.facts.term))
         }),
-        Property::<Model<RaftOfThree>>::sometimes("a vote is refused because of an older log", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("a vote is refused because of an older log", |_, state| {
             state.network.iter().any(|envelope| match &envelope.message {
                 // Asked about a later term than its own, a voter has no other reason.
                 Message::VoteResponse(answer) => {
@@ -373,7 +395,10 @@ fn milestones() -> [Property<Model<RaftOfThree>>; 9] {
                 _ => false,
             })
         }),
-        Property::<Model<RaftOfThree>>::sometimes("an uncommitted entry is overwritten", |_, state| {
+        Property::<Model<LogOfThree<E>>>::sometimes("an elected node gets what it lacks", |_, state| {
+            state.network.iter().any(|envelope| matches!(envelope.message, Message::PulledEntries(_)))
+        }),
+        Property::<Model<LogOfThree<E>>>::sometimes("an uncommitted entry is overwritten", |_, state| {
             let operations = state.nodes.iter().flat_map(|node| &node.writes).flat_map(|(_, operations)| operations);
             operations.into_iter().any(|operation| matches!(operation, Operation::TruncateFrom { .. }))
         }),
@@ -381,7 +406,7 @@ fn milestones() -> [Property<Model<RaftOfThree>>; 9] {
 }
 
 /// Whether an entry of an application, appended before `term`, is known to be committed.
-fn is_command_committed(state: &State<RaftOfThree>, term: Term) -> bool {
+fn is_command_committed<E: Election>(state: &State<LogOfThree<E>>, term: Term) -> bool {
     let is_command = |index: LogIndex, at: Term| {
         let mut disks = state.nodes.iter().map(|node| &node.disk);
         let offset = usize::try_from(index.0 - 1).expect("a small log");
@@ -395,12 +420,12 @@ fn is_command_committed(state: &State<RaftOfThree>, term: Term) -> bool {
 
 /// What any node knows to be committed is durable on a quorum of the configuration at its index. Of a joint one the new
 /// half decides alone once the entry that leaves it is appended, even if that gets lost.
-fn check_durable(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
+fn check_durable<E: Election>(memory: &Memory, nodes: &[std::sync::Arc<Node<LogOfThree<E>>>]) -> Result<(), Violation> {
     let configurations = configurations(memory, nodes);
     for (index, term) in memory.committed.committed() {
         let at = configurations.iter().rev().find(|(from, _)| *from <= index);
         let voters: Vec<NodeId> = at.map(|(_, configuration)| configuration.voters().collect()).unwrap_or_default();
-        let holds = |node: &&std::sync::Arc<Node<RaftOfThree>>| {
+        let holds = |node: &&std::sync::Arc<Node<LogOfThree<E>>>| {
             voters.contains(&node.id) && node.disk.term_at(index) == Some(term)
         };
         let copies = nodes.iter().filter(holds).count();
@@ -413,7 +438,10 @@ fn check_durable(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -
 }
 
 /// The configurations that are known to be committed, and their indexes.
-fn configurations(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Vec<(LogIndex, Configuration)> {
+fn configurations<E: Election>(
+    memory: &Memory,
+    nodes: &[std::sync::Arc<Node<LogOfThree<E>>>],
+) -> Vec<(LogIndex, Configuration)> {
     let content = |(index, term): (LogIndex, Term)| {
         let place = usize::try_from(index.0 - 1).expect("a small log");
         let entries = nodes.iter().filter_map(|node| node.disk.entries.get(place));
@@ -425,7 +453,7 @@ fn configurations(memory: &Memory, nodes: &[std::sync::Arc<Node<RaftOfThree>>]) 
 }
 
 /// Two logs that hold an entry of the same index and term are equal up to it (Raft figure 3).
-fn check_matching(nodes: &[std::sync::Arc<Node<RaftOfThree>>]) -> Result<(), Violation> {
+fn check_matching<E: Election>(nodes: &[std::sync::Arc<Node<LogOfThree<E>>>]) -> Result<(), Violation> {
     for (place, one) in nodes.iter().enumerate() {
         for other in &nodes[place + 1..] {
             let mut pairs = one.facts.log.iter().zip(&other.facts.log);
@@ -464,6 +492,9 @@ fn without_vote(state: &Bytes) -> Bytes {
     bytes[9..18].fill(0);
     bytes.into()
 }
+
+type RaftOfThree = LogOfThree<UpToDateLog>;
+type PaxosOfThree = LogOfThree<AnyLog>;
 
 /// Nothing budgeted.
 const NONE: Budget = Budget { timeouts: 0, commands: 0, duplicates: 0, disconnections: 0, crashes: 0, refusals: 0 };
@@ -614,4 +645,53 @@ fn finds_a_read_behind_the_back_of_a_later_leader() {
     let budget = Budget { timeouts: 1, commands: 1, ..NONE };
     let subject = RaftOfThree::new(Opening::Led, 2).asking(Asks::Reads).with(Bug::TakesRefusalForAnswer);
     assert_eq!(find("a read behind a later leader's back", subject, budget), FRESH);
+}
+
+#[test]
+fn paxos_from_rest() {
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, budget);
+    let milestones = ["a leader is elected", "a command is committed"];
+    exhaust("paxos from rest", PaxosOfThree::new(Opening::Rest, 3), budget, &milestones);
+}
+
+#[test]
+fn paxos_with_two_candidates() {
+    let budget = Budget { timeouts: 2, ..NONE };
+    let budget = asked(budget, budget);
+    let milestones = ["a leader is elected", "two candidates stand in a term"];
+    exhaust("paxos with two candidates", PaxosOfThree::new(Opening::Rest, 1), budget, &milestones);
+}
+
+/// A node that lacks an entry is elected and fetches it, and one whose last entry contradicts gives it up.
+#[test]
+fn paxos_from_a_leader() {
+    let subject = PaxosOfThree::new(Opening::Led, 3).waiting_twice();
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let budget = asked(budget, Budget { commands: 2, ..budget });
+    let milestones = ["a committed command survives a change of leader", "an elected node gets what it lacks"];
+    exhaust("paxos from a leader", subject, budget, &milestones);
+}
+
+#[test]
+fn paxos_with_crashes() {
+    let subject = PaxosOfThree::new(Opening::Led, 3).waiting_twice();
+    let budget = Budget { timeouts: 1, crashes: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 2, commands: 1, ..budget });
+    exhaust("paxos with crashes", subject, budget, &["a leader is elected"]);
+}
+
+#[test]
+fn paxos_with_a_leader_that_is_removed() {
+    let subject = PaxosOfThree::new(Opening::Led, 2).asking(Asks::Removals);
+    let budget = Budget { commands: 1, ..NONE };
+    let budget = asked(budget, Budget { timeouts: 1, ..budget });
+    exhaust("paxos with a leader that is removed", subject, budget, &["a joint configuration is left"]);
+}
+
+#[test]
+fn finds_voters_that_hide_their_logs() {
+    let budget = Budget { timeouts: 1, commands: 1, ..NONE };
+    let subject = PaxosOfThree::new(Opening::Led, 2).with(Bug::HidesLog);
+    assert_eq!(find("voters that hide their logs", subject, budget), "leader completeness");
 }
