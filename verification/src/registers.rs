@@ -245,7 +245,9 @@ fn append(list: Option<&Bytes>, element: &Bytes) -> Result<Option<Bytes>, Bytes>
 
 fn settings() -> Settings {
     Settings {
+        key_bytes_max: 16,
         value_bytes_max: VALUE_BYTES_MAX,
+        batch_bytes_max: 12_000,
         command_timeout: Duration::from_millis(1_000),
         retry_interval_max: Duration::from_secs(1),
         backoff_max: Duration::from_millis(500),

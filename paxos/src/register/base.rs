@@ -44,10 +44,8 @@ impl Base {
         let is_founded = found.is_some();
         let state = found.unwrap_or_default();
         let settings = config.settings();
-        let limits = OutboxLimits {
-            held_messages_max: settings.held_messages_max,
-            write_bytes_max: write_bytes_max(settings.key_bytes_max, settings.value_bytes_max),
-        };
+        let limits =
+            OutboxLimits { held_messages_max: settings.held_messages_max, write_bytes_max: settings.batch_bytes_max };
         Self {
             chassis: Chassis::new(now, limits),
             random: Random::new(config.seed()),
@@ -306,9 +304,9 @@ impl Base {
     }
 }
 
-/// Bytes of one write: the largest record, with the state record.
-pub(crate) fn write_bytes_max(key_bytes_max: usize, value_bytes_max: usize) -> usize {
-    (key_bytes_max + value_bytes_max).saturating_add(RECORD_OVERHEAD_BYTES + STATE_BYTES_MAX + 512).max(64 << 10)
+/// Bytes of the smallest write that is always possible: the largest record, with the state record.
+pub(crate) fn record_write_bytes(key_bytes_max: usize, value_bytes_max: usize) -> usize {
+    key_bytes_max.saturating_add(value_bytes_max).saturating_add(RECORD_OVERHEAD_BYTES + STATE_BYTES_MAX + 512)
 }
 
 /// Number of rounds that are reserved with one write.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_protocol::{NodeId, crc32c};
 
 use super::ConfigError;
+use super::base::record_write_bytes;
 use super::codec::describe;
 use crate::QuorumSystem;
 
@@ -113,6 +114,9 @@ pub struct Settings {
     pub key_bytes_max: usize,
     /// Longest value in bytes. Longer ones are refused with `TooLarge`.
     pub value_bytes_max: usize,
+    /// Maximum bytes of one write to the log, and of one message. It must be enough for the longest key and value, with
+    /// the state record.
+    pub batch_bytes_max: usize,
     /// Time that a command waits for its outcome. Then a change is `Unknown`, or `NotTried` if no acceptor was asked to
     /// accept it, and a read fails.
     pub command_timeout: Duration,
@@ -149,13 +153,14 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Keys up to 1 KiB, values up to 1 MiB less 8 KiB, 5 s for a command, repetitions after 100 ms to 5 s, pauses of
+    /// Keys up to 1 KiB, values up to 1 MiB less 8 KiB, writes up to 1 MiB, 5 s for a command, repetitions after 100 ms to 5 s, pauses of
     /// 20 ms to 2 s, 1,024 commands and 16 MiB of them, 64 MiB of values in memory, promises for 4,096 registers,
     /// removal after 10 s.
     fn default() -> Self {
         Self {
             key_bytes_max: 1024,
             value_bytes_max: (1 << 20) - 8192,
+            batch_bytes_max: 1 << 20,
             command_timeout: Duration::from_secs(5),
             retry_interval_min: Duration::from_millis(100),
             retry_interval_max: Duration::from_secs(5),
@@ -256,6 +261,10 @@ impl Settings {
             (u16::try_from(self.key_bytes_max).is_ok(), "key_bytes_max fits 16 bits"),
             (self.value_bytes_max > 0, "value_bytes_max is above zero"),
             (u32::try_from(self.value_bytes_max).is_ok(), "value_bytes_max fits 32 bits"),
+            (
+                record_write_bytes(self.key_bytes_max, self.value_bytes_max) <= self.batch_bytes_max,
+                "batch_bytes_max has room for a key, a value and the state record",
+            ),
             (self.command_timeout > Duration::ZERO, "command_timeout is above zero"),
             (self.retry_interval_min > Duration::ZERO, "retry_interval_min is above zero"),
             (self.retry_interval_min <= self.retry_interval_max, "retry_interval_min <= retry_interval_max"),

@@ -10,7 +10,6 @@ use quorate_runtime::{BoxError, GroupStart};
 pub use group::Registers;
 pub use handle::RegisterHandle;
 
-use super::base::write_bytes_max;
 use super::{Config, Functions, Register, Roles, Settings};
 use crate::QuorumSystem;
 
@@ -63,7 +62,7 @@ pub fn host_with(
     functions: Functions,
     settings: Settings,
 ) -> Result<Box<dyn Group>, BoxError> {
-    let bytes_max = write_bytes_max(settings.key_bytes_max, settings.value_bytes_max);
+    let bytes_max = settings.batch_bytes_max;
     if bytes_max > start.frame_bytes_max || bytes_max > start.write_bytes_max {
         return Err(format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into());
     }
