@@ -153,9 +153,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Keys up to 1 KiB, values up to 1 MiB less 8 KiB, writes up to 1 MiB, 5 s for a command, repetitions after 100 ms to 5 s, pauses of
-    /// 20 ms to 2 s, 1,024 commands and 16 MiB of them, 64 MiB of values in memory, promises for 4,096 registers,
-    /// removal after 10 s.
+    /// Keys up to 1 KiB, values up to 1 MiB less 8 KiB, writes up to 1 MiB, 5 s for a command, repetitions after 100 ms
+    /// to 5 s, pauses of 20 ms to 2 s, 1,024 commands and 16 MiB of them, 64 MiB of values in memory, promises for
+    /// 4,096 registers, removal after 10 s.
     fn default() -> Self {
         Self {
             key_bytes_max: 1024,
