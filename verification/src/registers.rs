@@ -113,8 +113,8 @@ impl Application for Keyed {
         let Some(waiting) = self.waiting.remove(&id) else { return };
         let event = desk.enter(group, |registers: &mut Registers, _| registers.take(id)).flatten();
         match event.filter(|_| reply == Reply::Told) {
-            Some(Event::Changed { outcome, .. }) => self.on_changed(desk, waiting, outcome),
-            Some(Event::Resolved { outcome, .. }) => self.on_resolved(desk, &waiting, &outcome),
+            Some(Event::Changed { outcome, .. }) => self.on_changed(desk, waiting, &outcome),
+            Some(Event::Resolved { outcome, .. }) => Self::on_resolved(desk, &waiting, &outcome),
             Some(Event::Read { outcome: ReadOutcome::Found(found), .. }) => {
                 desk.answer(waiting.call, ClientAnswer::Done(response(&waiting.what, &found)));
             }
@@ -147,7 +147,7 @@ impl Keyed {
         let _ = desk.enter(GROUP, |registers: &mut Registers, now| f(registers, now, id));
     }
 
-    fn on_changed(&mut self, desk: &mut Desk<'_, Self>, waiting: Waiting, outcome: ChangeOutcome) {
+    fn on_changed(&mut self, desk: &mut Desk<'_, Self>, waiting: Waiting, outcome: &ChangeOutcome) {
         let answer = match outcome {
             ChangeOutcome::Done(_) | ChangeOutcome::DoneBefore { .. } => {
                 self.changes += 1;
@@ -161,7 +161,7 @@ impl Keyed {
                 ClientAnswer::NotDone
             }
             ChangeOutcome::NotTried(_) => ClientAnswer::NotDone,
-            ChangeOutcome::Unknown(trace) => return self.settle(desk, waiting, trace),
+            ChangeOutcome::Unknown(trace) => return self.settle(desk, waiting, *trace),
             _ => ClientAnswer::Unknown,
         };
         desk.answer(waiting.call, answer);
@@ -174,7 +174,7 @@ impl Keyed {
         self.enter(desk, waiting, |registers, now, id| registers.resolve(now, id, key, trace));
     }
 
-    fn on_resolved(&mut self, desk: &mut Desk<'_, Self>, waiting: &Waiting, outcome: &ResolveOutcome) {
+    fn on_resolved(desk: &mut Desk<'_, Self>, waiting: &Waiting, outcome: &ResolveOutcome) {
         let answer = match outcome {
             ResolveOutcome::TookEffect { .. } => {
                 desk.sometimes(SETTLED);
@@ -236,8 +236,11 @@ fn response(what: &RegisterRequest, found: &Found) -> Response {
     Response { value: 0, lists: vec![list] }
 }
 
-/// The function that appends its argument to a list.
+/// The function that appends its argument to a list. It refuses what is no number.
 fn append(list: Option<&Bytes>, element: &Bytes) -> Result<Option<Bytes>, Bytes> {
+    if element.len() != 8 {
+        return Err(Bytes::from_static(b"not a number"));
+    }
     let mut longer = BytesMut::from(list.map_or(&[][..], |list| &list[..]));
     longer.put_slice(element);
     Ok(Some(longer.freeze()))
@@ -248,7 +251,7 @@ fn settings() -> Settings {
         key_bytes_max: 16,
         value_bytes_max: VALUE_BYTES_MAX,
         batch_bytes_max: 12_000,
-        command_timeout: Duration::from_millis(1_000),
+        command_timeout: Duration::from_secs(1),
         retry_interval_max: Duration::from_secs(1),
         backoff_max: Duration::from_millis(500),
         cache_bytes_max: 20_000,
