@@ -94,7 +94,8 @@ fn a_refused_write_is_written_again() {
 
 #[test]
 fn while_the_log_does_not_advance_requests_are_ignored_by_name() {
-    let settings = Settings { key_bytes_max: 1000, value_bytes_max: 60_000, ..Settings::default() };
+    let (key_bytes_max, value_bytes_max, batch_bytes_max) = (1000, 50_000, 64 << 10);
+    let settings = Settings { key_bytes_max, value_bytes_max, batch_bytes_max, ..Settings::default() };
     let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     cluster.park_all();
     cluster.hold_disk(2);
