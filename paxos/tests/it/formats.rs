@@ -2,18 +2,15 @@
 //!
 //! To write a new file after adding a variant: `QUORATE_PAXOS_WRITE_GOLDEN=1 cargo test -p quorate-paxos formats`.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
-use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report, Small};
+use quorate_paxos::synod::message::{Accept, Accepted, Chosen, Nack, Prepare, Promise, Query, Report};
 use quorate_paxos::synod::testing::{Calls, Cluster};
 use quorate_paxos::synod::{Config, GroupRoles, Message, Proposal, Settings, Synod};
 use quorate_protocol::testing::Stream;
-use quorate_protocol::{
-    Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError, Wire, WireError,
-};
+use quorate_protocol::{Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError};
 
+use crate::golden::{expect_bytes, expect_read, expect_sections_counted, hex};
 use crate::support::ballot;
 
 fn messages() -> Vec<Message> {
@@ -40,67 +37,19 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-fn wire() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<65_536>()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Bytes {
-    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
-    (0..text.len()).step_by(2).map(digits).collect()
-}
-
-/// One line for each message: its name, the small section, the raw section.
 #[test]
 fn messages_keep_their_bytes() {
-    let mut text = String::new();
-    for message in messages() {
-        let mut raw = Vec::new();
-        let small = message.to_parts(&mut raw);
-        let small = bincode::serde::encode_to_vec(&small, wire()).expect("it encodes");
-        let raw: String = raw.iter().map(|section| format!(" {}", hex(section))).collect();
-        let name = format!("{message:?}");
-        let name = name.split(['(', ' ']).next().expect("a name").to_owned();
-        writeln!(text, "{name} {}{raw}", hex(&small)).expect("a string takes everything");
-    }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/synod-messages-v1.txt");
-    if std::env::var_os("QUORATE_PAXOS_WRITE_GOLDEN").is_some() {
-        std::fs::write(path, &text).expect("the file can be written");
-    }
-    assert_eq!(text, include_str!("../golden/synod-messages-v1.txt"));
+    expect_bytes(&messages(), GOLDEN);
 }
 
 #[test]
 fn released_messages_are_read() {
-    let lines = include_str!("../golden/synod-messages-v1.txt").lines();
-    assert_eq!(lines.clone().count(), messages().len());
-    for (line, expected) in lines.zip(messages()) {
-        let mut fields = line.split(' ').skip(1);
-        let small = unhex(fields.next().expect("a small section"));
-        let (small, read): (Small, usize) = bincode::serde::decode_from_slice(&small, wire()).expect("it decodes");
-        assert_eq!(read * 2, line.split(' ').nth(1).expect("a section").len(), "all of it is read");
-        let raw: Vec<Bytes> = fields.map(unhex).collect();
-        assert_eq!(Message::from_parts(small, raw), Ok(expected));
-    }
+    expect_read(messages(), GOLDEN);
 }
 
 #[test]
 fn parts_that_do_not_make_a_message_are_refused() {
-    for message in messages() {
-        let mut raw = Vec::new();
-        let small = message.to_parts(&mut raw);
-        let too_many = [&raw[..], &[Bytes::new()]].concat();
-        assert_eq!(Message::from_parts(small.clone(), too_many), Err(WireError::Sections), "{small:?}");
-        if raw.pop().is_some() {
-            assert_eq!(Message::from_parts(small.clone(), raw), Err(WireError::Sections), "{small:?}");
-        }
-    }
+    expect_sections_counted(&messages());
 }
 
 /// The content of the first node's disk after three nodes chose "value".
@@ -202,3 +151,5 @@ fn what_contradicts_itself_is_refused() {
         "another quorum system than the promise was made under"
     );
 }
+
+const GOLDEN: &str = "synod-messages-v1.txt";

@@ -6,6 +6,7 @@ mod callers;
 mod formats;
 #[cfg(feature = "server")]
 mod founding;
+mod golden;
 mod hostile;
 mod idle;
 mod log;

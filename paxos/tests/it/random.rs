@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_paxos::QuorumSystem;
 use quorate_paxos::synod::testing::{Answers, Builder, Calls, Cluster, Records, Setup};
 use quorate_paxos::synod::{Event, GroupRoles, Proposal, ProposalOutcome, ReadOutcome, Settings};
 use quorate_protocol::testing::Faults;
 use quorate_protocol::testing::PowerCut;
 use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
 
-use crate::support::from_environment;
+use crate::support::{from_environment, quorums};
 
 /// More seeds: `QUORATE_PAXOS_SEEDS=10000 cargo test -p quorate-paxos --release random`.
 fn seeds() -> std::ops::Range<u64> {
@@ -31,19 +30,11 @@ struct Run {
 
 /// Different roles and quorums by seed.
 fn group(seed: u64) -> GroupRoles {
-    let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
-    let majority = |count| QuorumSystem::majority(nodes(1..=count)).expect("distinct");
-    match seed % 7 {
-        0 => GroupRoles::of(majority(1)),
-        1 => GroupRoles::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
-        2 => GroupRoles::of(majority(5)),
-        3 => {
-            let rows = vec![nodes(1..=2).collect(), nodes(3..=4).collect()];
-            GroupRoles::of(QuorumSystem::grid(rows).expect("a grid"))
-        }
-        4 => GroupRoles::of(majority(3)).with_proposers(nodes(3..=4)).with_learners(nodes(1..=5)),
-        _ => GroupRoles::of(majority(3)),
+    let group = GroupRoles::of(quorums(seed));
+    if seed % 7 == 4 {
+        return group.with_proposers((3..=4).map(NodeId)).with_learners((1..=5).map(NodeId));
     }
+    group
 }
 
 impl Run {

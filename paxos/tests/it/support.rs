@@ -3,15 +3,28 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_paxos::Ballot;
 use quorate_paxos::synod::message::{Accept, Prepare};
 use quorate_paxos::synod::testing::{Builder, Calls, Cluster};
 use quorate_paxos::synod::{Message, Proposal, Settings};
+use quorate_paxos::{Ballot, QuorumSystem};
 use quorate_protocol::{NodeId, ProposalId};
 
 /// A number from the environment, to run more of a test than by default.
 pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Different quorums by seed: of one node to five, of sizes, and a grid.
+pub(crate) fn quorums(seed: u64) -> QuorumSystem {
+    let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
+    let quorums = match seed % 7 {
+        0 => QuorumSystem::majority(nodes(1..=1)),
+        1 => QuorumSystem::flexible(nodes(1..=4), 3, 2),
+        2 => QuorumSystem::majority(nodes(1..=5)),
+        3 => QuorumSystem::grid(vec![nodes(1..=2).collect(), nodes(3..=4).collect()]),
+        _ => QuorumSystem::majority(nodes(1..=3)),
+    };
+    quorums.expect("quorums that meet")
 }
 
 /// Three nodes that never settle an undecided proposal by themselves, so that a test does it.

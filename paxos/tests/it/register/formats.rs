@@ -2,8 +2,6 @@
 //!
 //! To write a new file after adding a variant: `QUORATE_PAXOS_WRITE_GOLDEN=1 cargo test -p quorate-paxos register`.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::register::message::{
@@ -17,6 +15,7 @@ use quorate_protocol::{
 };
 
 use super::support::{KEY, content};
+use crate::golden::{expect_bytes, expect_read, expect_sections_counted, hex};
 use crate::support::ballot;
 
 fn messages() -> Vec<Message> {
@@ -52,67 +51,19 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-fn wire() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<65_536>()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Bytes {
-    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
-    (0..text.len()).step_by(2).map(digits).collect()
-}
-
-/// One line for each message: its name, the small section, the raw sections.
 #[test]
 fn messages_keep_their_bytes() {
-    let mut text = String::new();
-    for message in messages() {
-        let mut raw = Vec::new();
-        let small = message.to_parts(&mut raw);
-        let small = bincode::serde::encode_to_vec(&small, wire()).expect("it encodes");
-        let raw: String = raw.iter().map(|section| format!(" {}", hex(section))).collect();
-        let name = format!("{message:?}");
-        let name = name.split(['(', ' ']).next().expect("a name").to_owned();
-        writeln!(text, "{name} {}{raw}", hex(&small)).expect("a string takes everything");
-    }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/register-messages-v1.txt");
-    if std::env::var_os("QUORATE_PAXOS_WRITE_GOLDEN").is_some() {
-        std::fs::write(path, &text).expect("the file can be written");
-    }
-    assert_eq!(text, include_str!("../../golden/register-messages-v1.txt"));
+    expect_bytes(&messages(), GOLDEN);
 }
 
 #[test]
 fn released_messages_are_read() {
-    let lines = include_str!("../../golden/register-messages-v1.txt").lines();
-    assert_eq!(lines.clone().count(), messages().len());
-    for (line, expected) in lines.zip(messages()) {
-        let mut fields = line.split(' ').skip(1);
-        let small = unhex(fields.next().expect("a small section"));
-        let (small, read): (Small, usize) = bincode::serde::decode_from_slice(&small, wire()).expect("it decodes");
-        assert_eq!(read * 2, line.split(' ').nth(1).expect("a section").len(), "all of it is read");
-        let raw: Vec<Bytes> = fields.map(unhex).collect();
-        assert_eq!(Message::from_parts(small, raw), Ok(expected));
-    }
+    expect_read(messages(), GOLDEN);
 }
 
 #[test]
 fn parts_that_do_not_make_a_message_are_refused() {
-    for message in messages() {
-        let mut raw = Vec::new();
-        let small = message.to_parts(&mut raw);
-        let too_many = [&raw[..], &[Bytes::new()]].concat();
-        assert_eq!(Message::from_parts(small.clone(), too_many), Err(WireError::Sections), "{small:?}");
-        if raw.pop().is_some() {
-            assert_eq!(Message::from_parts(small.clone(), raw), Err(WireError::Sections), "{small:?}");
-        }
-    }
+    expect_sections_counted(&messages());
     let (system, removal) = (1, Removal { start: 1, number: 1 });
     let deleted = vec![(9, ballot(1, 1))];
     let short = Message::from_parts(Small::Remove { system, removal, deleted }, vec![Bytes::from_static(b"key")]);
@@ -227,3 +178,5 @@ fn what_contradicts_itself_is_refused() {
     let other = Register::recover(Now::default(), config, disk().recovery(usize::MAX));
     assert!(matches!(other, Err(RecoverError::Inconsistent(_))), "other roles");
 }
+
+const GOLDEN: &str = "register-messages-v1.txt";

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_paxos::QuorumSystem;
 use quorate_paxos::register::testing::{Answers, Builder, Calls, Cluster, Records, Setup};
 use quorate_paxos::register::{
     Change, ChangeOutcome, Expected, Functions, ReadOutcome, ResolveOutcome, Roles, Settings, Trace, Version,
@@ -14,7 +13,7 @@ use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
 
 use super::history::{Kind, Operation, Told, judge};
 use super::outcomes::append;
-use crate::support::from_environment;
+use crate::support::{from_environment, quorums};
 
 /// More seeds: `QUORATE_PAXOS_SEEDS=10000 cargo test -p quorate-paxos --release register::random`.
 fn seeds() -> std::ops::Range<u64> {
@@ -55,19 +54,8 @@ const KEYS: [&[u8]; 2] = [b"a", b"b"];
 
 /// Different roles and quorums by seed.
 fn roles(seed: u64) -> Roles {
-    let nodes = |range: std::ops::RangeInclusive<u64>| range.map(NodeId);
-    let majority = |count| QuorumSystem::majority(nodes(1..=count)).expect("distinct");
-    match seed % 7 {
-        0 => Roles::of(majority(1)),
-        1 => Roles::of(QuorumSystem::flexible(nodes(1..=4), 3, 2).expect("they meet")),
-        2 => Roles::of(majority(5)),
-        3 => {
-            let rows = vec![nodes(1..=2).collect(), nodes(3..=4).collect()];
-            Roles::of(QuorumSystem::grid(rows).expect("a grid"))
-        }
-        4 => Roles::of(majority(3)).with_proposers(nodes(1..=4)),
-        _ => Roles::of(majority(3)),
-    }
+    let roles = Roles::of(quorums(seed));
+    if seed % 7 == 4 { roles.with_proposers((1..=4).map(NodeId)) } else { roles }
 }
 
 impl Run {
