@@ -292,10 +292,9 @@ impl<E: Election> LogCore<E> {
     }
 }
 
-/// Returns true if this node, in the candidate's term, may vote for it: its log must be at least as up-to-date (Raft
-/// §5.4.1), and there is one vote in a term (§5.2). A pre-vote binds no node.
+/// Returns true if this node, in the candidate's term, may vote for it: the rule of election must allow it, and there
+/// is one vote in a term (Raft §5.2). A pre-vote binds no node.
 fn may_grant<E: Election>(shared: &Shared<E>, candidate: NodeId, request: RequestVote) -> bool {
-    // First the last term counts, then the length.
     let candidate_log = LogPosition { index: request.last_index, term: request.last_term };
     let is_free =
         request.kind == VoteKind::Pre || (shared.election.leader().is_none() && shared.durable.may_vote_for(candidate));

@@ -245,7 +245,8 @@ impl<E: Election> Shared<E> {
         LogPosition { index, term: self.log.term_at(index).unwrap_or_default() }
     }
 
-    fn send_missing(&mut self, to: NodeId, at: LogPosition, batch: EntryBatch) {
+    /// Sends a node the entries after `at`, as it asked.
+    pub(crate) fn send_missing(&mut self, to: NodeId, at: LogPosition, batch: EntryBatch) {
         let (term, LogPosition { index: prev_index, term: prev_term }) = (self.term(), at);
         self.send(to, Message::PulledEntries(PulledEntries { term, prev_index, prev_term, batch }));
     }

@@ -16,7 +16,7 @@ use crate::replication::follower::take_entries;
 use crate::replication::message::{AppendEntries, Message, PullEntries, PulledEntries};
 use crate::replication::role::RoleState;
 use crate::replication::{Election, LogCore};
-use crate::{EntryBatch, LogIndex, LogPosition, NodeId, Standing};
+use crate::{LogIndex, LogPosition, NodeId, Standing};
 
 impl<E: Election> LogCore<E> {
     /// Asks a voter that refused a pre-vote for what this node may lack.
@@ -40,11 +40,9 @@ impl<E: Election> LogCore<E> {
         let PullEntries { prev_index, prev_term, .. } = message;
         let is_behind = prev_index < shared.log.last() && shared.log.term_at(prev_index) == Some(prev_term);
         let bytes_max = shared.settings().batch_bytes_max;
-        let entries = is_behind.then(|| shared.log.read(prev_index.next(), shared.log.last(), bytes_max)).flatten();
-        let entries = entries.ok_or(Ignored::StaleAnswer)?;
-        let batch = EntryBatch::encode(prev_index.next(), entries.iter().map(|(_, term, entry)| (*term, entry)));
-        let term = shared.term();
-        shared.send(from, Message::PulledEntries(PulledEntries { term, prev_index, prev_term, batch }));
+        let batch = is_behind.then(|| shared.log.batch(prev_index.next(), shared.log.last(), bytes_max)).flatten();
+        let (batch, _) = batch.ok_or(Ignored::StaleAnswer)?;
+        shared.send_missing(from, LogPosition { index: prev_index, term: prev_term }, batch);
         Ok(())
     }
 
