@@ -1,8 +1,8 @@
 //! Raft on the bench of the contract's crate: clusters of cores, the laws that hold across nodes, and their messages,
 //! writes and events in words.
 
+use quorate_protocol::Operation;
 use quorate_protocol::replication::testing;
-use quorate_protocol::{NodeId, Operation, Term};
 
 use crate::UpToDateLog;
 
@@ -10,13 +10,6 @@ pub use quorate_protocol::replication::testing::{
     CommittedForever, KINDS, LeaderCompleteness, MonotoneState, OneLeaderATerm, configurations, entry_words,
     event_words, flip_cached, kind, laws, message_words, small_settings,
 };
-
-/// Returns the term in a state record of Raft, and the node that got the vote in it; `None` if the bytes are no such
-/// record.
-#[must_use]
-pub fn durable_vote(state: &[u8]) -> Option<(Term, Option<NodeId>)> {
-    testing::durable_vote::<UpToDateLog>(state)
-}
 
 /// Describes a write of Raft in one line.
 pub fn operations_words(operations: &[Operation]) -> String {
