@@ -1,6 +1,7 @@
 //! Raft on the bench of the contract's crate: clusters of cores, the laws that hold across nodes, and their messages,
 //! writes and events in words.
 
+mod core_loop;
 mod laws;
 mod random;
 mod settings;
@@ -10,6 +11,7 @@ mod words;
 use crate::replication::{Election, LogCore};
 use crate::{Configuration, LogIndex};
 
+pub use core_loop::CoreLoop;
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
 pub use random::{Plan, Reached, play_random};
 pub use settings::small_settings;
