@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Entry, EntryError, LogIndex, Term};
+use crate::{ENTRY_HEADER_BYTES, Entry, EntryError, LogIndex, Term};
 
 /// Entries of one term that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +93,7 @@ impl EntryBatch {
     /// be decoded.
     pub fn decode(&self) -> Result<Vec<(LogIndex, Term, Entry)>, BatchError> {
         let mut raw = self.raw.clone();
-        let mut decoded = Vec::new();
+        let mut decoded = Vec::with_capacity(self.entries_at_most());
         let mut index = self.header.first.0;
         let mut last_term = Term(0);
         for run in &self.header.runs {
@@ -108,6 +108,12 @@ impl EntryBatch {
             }
         }
         if raw.is_empty() { Ok(decoded) } else { Err(BatchError::Trailing { bytes: raw.len() }) }
+    }
+
+    /// The number of entries that the runs state, or that the bytes can hold if that is less.
+    fn entries_at_most(&self) -> usize {
+        let stated = self.header.runs.iter().fold(0_usize, |sum, run| sum.saturating_add(run.count as usize));
+        stated.min(self.raw.len() / ENTRY_HEADER_BYTES)
     }
 }
 

@@ -47,6 +47,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Ascending by their codes, which begin with one.
     const ALL: [Self; 7] = [
         Self::Command,
         Self::Configuration,
@@ -79,7 +80,8 @@ impl EntryKind {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
+        let place = usize::from(code).checked_sub(1)?;
+        Self::ALL.get(place).copied()
     }
 }
 
@@ -232,10 +234,10 @@ impl fmt::Display for EntryError {
 impl std::error::Error for EntryError {}
 
 fn decode_header(bytes: &Bytes) -> Result<(EntryHeader, usize), EntryError> {
-    if bytes.len() < ENTRY_HEADER_BYTES {
+    let Some(header) = bytes.first_chunk::<ENTRY_HEADER_BYTES>() else {
         return Err(EntryError::Short { needed: ENTRY_HEADER_BYTES, found: bytes.len() });
-    }
-    let mut rest = &bytes[..ENTRY_HEADER_BYTES];
+    };
+    let mut rest = &header[..];
     let version = rest.get_u8();
     if version != VERSION {
         return Err(EntryError::Version(version));

@@ -447,7 +447,8 @@ impl Leader {
         if is_in_log && progress.pace != SendState::Replicate {
             progress.become_replicate();
         }
-        if is_news && progress.counts() {
+        // An index that is committed already moves no quorum beyond it.
+        if is_news && progress.counts() && match_index > shared.commitment.index() {
             self.advance_commit(shared);
         }
         Ok(())

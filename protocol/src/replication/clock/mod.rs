@@ -67,8 +67,7 @@ impl Clock {
 
     /// Returns the log time at `now`; `None` if this node does not know it.
     pub(crate) fn log_time(&self, now: Now) -> Option<LogTime> {
-        let log_ms = self.reading?.advanced(now) / NS_A_MS;
-        Some(LogTime(u64::try_from(log_ms).unwrap_or(u64::MAX)))
+        Some(LogTime(milliseconds(self.reading?.advanced(now))))
     }
 
     /// Milliseconds by which the wall clock is ahead of log time.
@@ -102,11 +101,22 @@ impl Clock {
 
 impl Reading {
     fn advanced(self, now: Now) -> u128 {
+        if now.instant <= self.at {
+            return self.log_ns;
+        }
         let passed = now.instant.since(self.at).as_nanos();
         let steady = self.log_ns.saturating_add(passed);
         let wall = u128::from(now.wall_ms) * NS_A_MS;
         let drawn = passed / DRAWN_ONE_IN;
         if wall < steady { steady - drawn.min(steady - wall) } else { steady.saturating_add(drawn.min(wall - steady)) }
+    }
+}
+
+/// Whole milliseconds. All times of this millennium fit 64 bits, in which a division is ten times as fast.
+fn milliseconds(ns: u128) -> u64 {
+    match u64::try_from(ns) {
+        Ok(ns) => ns / 1_000_000,
+        Err(_) => u64::try_from(ns / NS_A_MS).unwrap_or(u64::MAX),
     }
 }
 

@@ -280,25 +280,22 @@ impl Log {
             let index = self.submitted.next();
             let (term, end) = self.run_of(index);
             let wanted = self.count(index, end);
-            let mut entries = Vec::new();
+            let mut taken = 0;
             let mut taken_bytes = 0;
             for entry in self.cached(index).take(wanted) {
                 let weight = entry.encoded_len() + WRITE_OVERHEAD_BYTES;
                 if bytes > 0 && bytes + weight > bytes_max {
                     break;
                 }
-                if entries.is_empty() {
-                    entries.reserve(wanted.min(1 + bytes_max / weight));
-                }
                 bytes += weight;
                 taken_bytes += entry.encoded_len();
-                entries.push(entry.clone());
+                taken += 1;
             }
-            self.unsubmitted_bytes -= taken_bytes;
-            let taken = entries.len();
             if taken == 0 {
                 break;
             }
+            self.unsubmitted_bytes -= taken_bytes;
+            let entries = self.cached(index).take(taken).cloned().collect();
             self.submitted = index.plus(taken as u64 - 1);
             operations.push(Operation::Append { index, term, entries });
             if taken < wanted {
