@@ -2,6 +2,7 @@
 
 mod completion;
 mod error;
+mod making;
 mod metrics;
 mod queue;
 mod scribe;
@@ -25,6 +26,7 @@ pub use self::error::{CloseError, SubmitError};
 pub use self::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
 pub use self::scribe::{Scribe, StreamWork, Submission};
 
+use self::making::MakerThread;
 use self::queue::Queue;
 use self::shared::{Load, Shared, catching};
 use self::writer::Writer;
@@ -85,6 +87,7 @@ impl LogThread {
         });
         let on_completion: Arc<dyn Fn(Completions) + Send + Sync> = Arc::new(on_completion);
         let reader = wal.reader();
+        let maker = MakerThread::spawn(wal.segment_maker(), shared.clone())?;
         let (runs, ended) = channel();
         let loader = Builder::new().name("quorate-log-reads".to_owned()).spawn({
             let (shared, on_completion, runs) = (shared.clone(), on_completion.clone(), runs.clone());
@@ -94,7 +97,8 @@ impl LogThread {
             }
         })?;
         let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader), ended: Mutex::new(ended) };
-        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now));
+        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now))
+            .leaving_segments_to(maker);
         thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
             // Dropped last: when the end is noticed, the directory is free.
             let _runs = runs;

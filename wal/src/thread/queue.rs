@@ -19,12 +19,13 @@ struct Inner<T> {
     items: VecDeque<T>,
     weight: usize,
     is_closed: bool,
+    is_poked: bool,
 }
 
 impl<T> Queue<T> {
     /// A queue that refuses items which would bring its weight above `weight_max`, unless it is empty.
     pub(super) fn new(weight_max: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), weight: 0, is_closed: false };
+        let inner = Inner { items: VecDeque::new(), weight: 0, is_closed: false, is_poked: false };
         Self { inner: Mutex::new(inner), filled: Condvar::new(), weight_max }
     }
 
@@ -56,13 +57,16 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits for items and returns all of them. Returns an empty set if none has come within `patience`, and `None` if
-    /// the queue is closed and empty.
+    /// Waits for items and returns all of them. Returns an empty set if none has come within `patience` or the thread
+    /// was poked, and `None` if the queue is closed and empty.
     pub(super) fn drain(&self, patience: Option<Duration>) -> Option<VecDeque<T>> {
         let mut inner = self.lock();
         while inner.items.is_empty() {
             if inner.is_closed {
                 return None;
+            }
+            if std::mem::take(&mut inner.is_poked) {
+                return Some(VecDeque::new());
             }
             inner = match patience {
                 None => self.filled.wait(inner).expect("nobody panics while holding the queue"),
@@ -80,8 +84,10 @@ impl<T> Queue<T> {
         Some(std::mem::take(&mut inner.items))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().items.is_empty()
+    /// Makes the thread look around although nothing was pushed.
+    pub(super) fn poke(&self) {
+        self.lock().is_poked = true;
+        self.filled.notify_all();
     }
 
     /// Refuses new items. Those that wait are still handed out.
