@@ -16,8 +16,8 @@ use quorate_raft::UpToDateLog;
 use quorate_runtime::{
     Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError, SkippedCommand,
 };
+use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
 use super::config::{ClusterConfig, Engine};
@@ -241,8 +241,8 @@ fn run<E: Election>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build()?;
-    LocalSet::new().block_on(&runtime, async {
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
         let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
         let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses);
@@ -253,8 +253,10 @@ fn run<E: Election>(
             return Ok(());
         }
         let stopped = group_stopped(server.handle());
+        // A task of its own: each wake-up of the future that a runtime blocks on costs a system call.
+        let node = tokio::task::spawn_local(server.run());
         tokio::select! {
-            () = server.run() => Ok(()),
+            ended = node => ended.map_err(|error| io::Error::other(error).into()),
             served = clients => match served? {},
             reason = stopped => Err(NodeError::GroupStopped(reason)),
             _ = crashed => Ok(()),

@@ -15,6 +15,7 @@ use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{ChannelId, Peer, Transport};
 use quorate_wal::disk::RealDisk;
 use tokio::net::TcpListener;
+use tokio::runtime::LocalOptions;
 
 use crate::bound::{Bound, BoundSettings};
 use crate::group::hostable::Hostable;
@@ -269,7 +270,8 @@ impl ServerBuilder {
     pub fn spawn(self, id: u64) -> Result<Running, ServerOpenError> {
         let (tell, told) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("quorate-node-{id}")).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = match runtime.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(tell.send(Err(ServerOpenError::Thread(error)))),
             };
@@ -278,7 +280,9 @@ impl ServerBuilder {
                     Ok(server) => {
                         // The caller of `spawn` waits for this result. If the caller is gone, the node is not wanted.
                         if tell.send(Ok(server.handle())).is_ok() {
-                            server.run().await;
+                            // A task of its own: each wake-up of the future that a runtime blocks on costs a system
+                            // call. A panic was printed where it happened.
+                            let _ = tokio::task::spawn_local(server.run()).await;
                         }
                     }
                     Err(error) => drop(tell.send(Err(error))),
