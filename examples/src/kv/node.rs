@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     /// Number of entries after which a snapshot is made.
     pub snapshot_entries: u64,
+    /// The time for which the node looks for work before it sleeps.
+    pub spin: Duration,
     /// The protocol that agrees on the log.
     pub engine: Engine,
     /// The listener for clients.
@@ -197,13 +199,13 @@ impl Drop for RunningNode {
 }
 
 fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
-    let NodeOptions { cluster, peers, joining, data, snapshot_entries, .. } = options;
+    let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
-    let builder = Server::builder(cluster, data);
+    let builder = Server::builder(cluster, data).spin(*spin);
     let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store()?);
     Ok(peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();

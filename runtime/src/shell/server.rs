@@ -51,6 +51,7 @@ pub struct ServerBuilder {
     log: quorate_wal::LogSettings,
     tcp: TcpSettings,
     read_addresses: ReadAddresses,
+    spin: Duration,
     tail_bytes_max: usize,
 }
 
@@ -81,6 +82,7 @@ impl Server {
             log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
             read_addresses: Arc::new(read_address),
+            spin: Duration::ZERO,
             tail_bytes_max: TAIL_BYTES_MAX,
         }
     }
@@ -217,6 +219,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Makes the node look for inputs for this time before it sleeps; see [`Driver::spinning`].
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
     /// Replaces the function that reads the addresses of a node, as `host:port`, from its context in the configuration
     /// of a group ([`Member::context`]). It returns `None` if it cannot read the context. An address that is read is
     /// tried before that of [`ServerBuilder::node`]. Without this call a context is one address as text.
@@ -240,7 +248,7 @@ impl ServerBuilder {
         let address = self.nodes[&id].clone();
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
-        let (settings, read_addresses) = (self.tcp, self.read_addresses.clone());
+        let (settings, read_addresses, spin) = (self.tcp, self.read_addresses.clone(), self.spin);
         settings.check().map_err(BindError::Settings)?;
         let Prepared { unstarted, clock } = self.prepare(id)?;
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
@@ -259,7 +267,7 @@ impl ServerBuilder {
         }
         let lock = Arc::new(lock);
         let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, site, lock };
-        let driver = Driver::new(parts)?;
+        let driver = Driver::new(parts)?.spinning(spin);
         Ok(Server { driver, transport })
     }
 
