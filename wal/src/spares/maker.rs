@@ -74,11 +74,5 @@ impl<D: Disk> Clone for SegmentMaker<D> {
     }
 }
 
-impl super::State {
-    fn is_wanted(&self) -> bool {
-        self.ready.is_empty() && self.filled.unwrap_or(0) < self.wanted
-    }
-}
-
 /// Bytes that are written and synced at once. Few enough not to hold up for long a log that needs the file.
 const PART_BYTES: u64 = 256 * 1024;

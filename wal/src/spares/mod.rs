@@ -105,8 +105,9 @@ impl<D: Disk> Spares<D> {
     /// Tells the other thread to fill the next file to this size, if no file is ready.
     pub(crate) fn want(&self, bytes: u64) {
         let mut state = self.state();
-        if state.ready.is_empty() && state.wanted < bytes {
-            state.wanted = bytes;
+        let was_wanted = state.is_wanted();
+        state.wanted = state.wanted.max(bytes);
+        if !was_wanted && state.is_wanted() {
             drop(state);
             self.inner.changed.notify_all();
         }
@@ -235,6 +236,11 @@ impl<D: Disk> Clone for Spares<D> {
 }
 
 impl State {
+    /// Returns true if the other thread is to fill the next file further.
+    fn is_wanted(&self) -> bool {
+        self.ready.is_empty() && self.filled.unwrap_or(0) < self.wanted
+    }
+
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
