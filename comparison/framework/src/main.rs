@@ -1,6 +1,6 @@
-//! The cost of the framework alone: three nodes in one process, their logs in memory, frames passed in memory. The other
-//! side is openraft, with a store and a network as small as its interfaces allow. Both apply commands of the same size
-//! and take turns in one run.
+//! The cost of the framework alone: three nodes in one process, their logs in memory, frames passed in memory. The
+//! other side is openraft, with a store and a network as small as its interfaces allow. Both apply commands of the same
+//! size and take turns in one run.
 //!
 //! ```text
 //! cargo run --release -p compare-framework -- --rounds 3

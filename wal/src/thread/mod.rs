@@ -147,8 +147,9 @@ impl LogThread {
         self.shared.loads.push(Load { stream, ticket, range }, 1)
     }
 
-    /// Makes the thread that writes look for submissions for this time before it sleeps. This saves the time of a wake-up
-    /// where submissions come one at a time, and costs processor time. Zero, as at first, makes it sleep at once.
+    /// Makes the thread that writes look for submissions for this time before it sleeps. This saves the time of a
+    /// wake-up where submissions come one at a time, and costs processor time. Zero, as at first, makes it sleep at
+    /// once.
     pub fn spin(&self, spin: Duration) {
         self.shared.writes.set_spin(spin);
     }

@@ -314,8 +314,8 @@ impl Driver {
         true
     }
 
-    /// Sleeps until `wanted`. A timer that was armed for an earlier time is left to fire and armed again then: under load
-    /// the wanted time moves with each input, and a timer that is set back costs a system call.
+    /// Sleeps until `wanted`. A timer that was armed for an earlier time is left to fire and armed again then: under
+    /// load the wanted time moves with each input, and a timer that is set back costs a system call.
     fn poll_sleep(&mut self, wanted: Instant, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.armed == Instant::ZERO || wanted < self.armed {
