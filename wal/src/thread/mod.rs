@@ -1,4 +1,5 @@
-//! Runs the log on a thread of its own, and loads on another. All rules are in [`Wal`].
+//! Runs the log on a thread of its own, loads on another, and fills the next segment on a third. All rules are in
+//! [`Wal`].
 
 mod completion;
 mod error;
