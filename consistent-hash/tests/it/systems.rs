@@ -183,6 +183,18 @@ fn libmemcached() {
 }
 
 #[test]
+fn nginx() {
+    check_rings(include_str!("../golden/systems/nginx.tsv"), Kind::Text, |_| RingSystem::Nginx);
+}
+
+#[test]
+fn groupcache() {
+    check_rings(include_str!("../golden/systems/groupcache.tsv"), Kind::Binary, |settings| RingSystem::Groupcache {
+        replicas: settings[0].parse().unwrap(),
+    });
+}
+
+#[test]
 fn uhashring() {
     check_rings(include_str!("../golden/systems/uhashring.tsv"), Kind::Text, |_| RingSystem::Uhashring);
 }
