@@ -70,6 +70,23 @@ fn every_algorithm_owns_balances_moves_and_draws() {
     }
 }
 
+/// The parts of a ring are drawn with the shares that they have: all of the circle for a node alone.
+#[test]
+fn a_ring_is_drawn() {
+    let picture = |nodes, command: &str| {
+        ring(&[("nodes", nodes)], &format!("plot --nodes @nodes --samples 1000 --algorithm {command}")).unwrap()
+    };
+    let arcs = |picture: &str| picture.matches("<path").count();
+    let three = picture("a\nb 2\nc\n", "ring --virtual-nodes 10");
+    assert!(three.contains("Ring of 40 parts"), "{three}");
+    // A part goes round the end, and each arc is drawn in halves.
+    assert_eq!(arcs(&three), 2 * 41);
+    assert!(picture("a\n", "ketama").contains("a 100.00 %"));
+    let many = picture("a\nb\n", "ring --virtual-nodes 3000");
+    assert!(many.contains("too many parts") && arcs(&many) == 2 * 4096);
+    assert_eq!(arcs(&picture("a\nb\n", "maglev")), 0);
+}
+
 #[test]
 fn replicas_are_distinct_and_follow_the_zones() {
     let nodes = ("nodes", "a 1 east r1\nb 1 east r1\nc 1 east r2\nd 2 west r1\n");
