@@ -12,7 +12,7 @@ pub fn group(nodes: u64, seed: u64) -> Box<dyn Group> {
     let mut group = Omni {
         nodes: (1..=nodes).map(|id| node(id, nodes, STEPS_A_TIMEOUT as u64, RESEND_STEPS)).collect(),
         links: Links::all(nodes),
-        first: nodes,
+        swapped: (1, 1),
         proposals: 0,
     };
     for (number, node) in (1..).zip(&mut group.nodes) {
@@ -29,18 +29,17 @@ const RESEND_STEPS: u64 = 10;
 struct Omni {
     nodes: Vec<Node>,
     links: Links,
-    /// The node that leads first. In omnipaxos that is the one of the highest id, so the two change their ids.
-    first: u64,
+    /// Which node leads first cannot be chosen, so the first leader and the node that should lead change their ids.
+    swapped: (u64, u64),
     proposals: u64,
 }
 
 impl Omni {
     fn id(&self, node: u64) -> u64 {
-        let highest = self.nodes.len() as u64;
-        match node {
-            node if node == self.first => highest,
-            node if node == highest => self.first,
-            node => node,
+        match self.swapped {
+            (one, other) if node == one => other,
+            (one, other) if node == other => one,
+            _ => node,
         }
     }
 
@@ -97,6 +96,10 @@ impl Group for Omni {
     }
 
     fn campaign(&mut self, node: u64) {
-        self.first = node;
+        for _ in 0..10 * STEPS_A_TIMEOUT {
+            self.step();
+        }
+        let (leader, _) = self.nodes[0].get_current_leader().expect("one was elected");
+        self.swapped = (node, leader);
     }
 }

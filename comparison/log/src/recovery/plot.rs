@@ -17,7 +17,7 @@ pub fn svg(strips: &[Strip]) -> String {
     let mut body = String::new();
     for timeouts in 0..6_u32 {
         let at = x(f64::from(timeouts));
-        let bottom = TOP + ROW * (strips.len() as f64 + 2.0);
+        let bottom = TOP + ROW * (strips.len() as f64 + 4.0);
         let _ = writeln!(body, r##"<line x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{bottom}" stroke="#e3e3e3"/>"##);
         let _ = writeln!(body, r#"<text x="{at:.1}" y="{}" text-anchor="middle">{timeouts}</text>"#, bottom + 16.0);
     }
