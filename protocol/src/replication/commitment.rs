@@ -104,8 +104,10 @@ impl Commitment {
         is_news.then_some(here)
     }
 
-    /// The log starts again after a snapshot up to `index`.
+    /// The log starts again after a snapshot up to `index`. Entries after it are not here any more, even if the leader
+    /// sent them: only a peer that contradicts itself sends a snapshot then.
     pub(crate) fn reset(&mut self, index: LogIndex) {
+        self.matched = self.matched.min(index);
         self.index = index;
     }
 

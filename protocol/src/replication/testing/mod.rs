@@ -2,20 +2,25 @@
 //! writes and events in words.
 
 mod core_loop;
+mod forge;
+mod hostile;
 mod laws;
 mod random;
 mod settings;
 mod subject;
+mod views;
 mod words;
 
 use crate::replication::{Election, LogCore};
 use crate::{Configuration, LogIndex};
 
 pub use core_loop::CoreLoop;
+pub use hostile::{Attacked, play_hostile};
 pub use laws::{CommittedForever, LeaderCompleteness, MonotoneState, OneLeaderATerm, durable_vote, laws};
 pub use random::{Plan, Reached, play_random};
 pub use settings::small_settings;
 pub use subject::flip_cached;
+pub use views::views_react_alike;
 pub use words::{KINDS, entry_words, event_words, kind, message_words, operations_words};
 
 /// Returns the configurations that a core has, with the indexes from which they are in force: the newest one at or
