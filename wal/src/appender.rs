@@ -84,7 +84,7 @@ impl<D: Disk> Appender<D> {
         let spare = match self.roll.take_spare() {
             Ok(spare) => spare,
             Err(error) if is_full(&error) => return Ok(Err(SubmissionRefusal::DiskFull)),
-            Err(error) => return Err(DiskFault::during("making a segment")(error)),
+            Err(error) => return Err(DiskFault::during(MAKING)(error)),
         };
         self.rotate(&spare).map(Ok)
     }
@@ -123,12 +123,22 @@ impl<D: Disk> Appender<D> {
         self.roll.write_both_checkpoints(&self.index, &self.head).map_err(DiskFault::during(CHECKPOINT))
     }
 
-    /// Prepares the next segment a little further, if it is needed soon or the log is low on room.
+    /// Prepares the next segment a little further, if it is needed soon or the log is low on room. If another thread
+    /// fills it, this only says how far it is to be filled: to the end when half of the present segment is written.
     pub(crate) fn prepare_segment(&mut self) -> Result<(), DiskFault> {
-        if self.head.is_half_full() || self.roll.spares().is_low() {
-            self.roll.fill(FILL_BYTES).map_err(DiskFault::during("making a segment"))?;
+        let spares = self.roll.spares();
+        if spares.is_made_elsewhere() {
+            let wanted = if spares.is_low() { u64::MAX } else { self.head.written_bytes() * 2 };
+            spares.want(wanted.min(spares.segment_bytes()));
+        } else if self.head.is_half_full() || self.roll.spares().is_low() {
+            self.roll.fill(FILL_BYTES).map_err(DiskFault::during(MAKING))?;
         }
         Ok(())
+    }
+
+    /// Fails if another thread has failed to fill the next segment.
+    pub(crate) fn check_maker(&self) -> Result<(), DiskFault> {
+        self.roll.spares().take_failure().map_or(Ok(()), |error| Err(DiskFault::during(MAKING)(error)))
     }
 
     /// Frees the oldest segments, up to the first that holds a live record.
@@ -165,6 +175,7 @@ impl<D: Disk> Appender<D> {
 }
 
 const WRITE: &str = "write to the log";
+const MAKING: &str = "making a segment";
 const CHECKPOINT: &str = "write of the checkpoint";
 /// Bytes of the next segment that are written at once. They are few enough not to hold up the next batch.
 const FILL_BYTES: u64 = 256 * 1024;

@@ -88,6 +88,11 @@ impl<F: DiskFile> Head<F> {
         self.needs_sync
     }
 
+    /// Bytes of the segment that are written, from its start.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.offset
+    }
+
     /// Returns true if more than half of the segment is written.
     pub(crate) fn is_half_full(&self) -> bool {
         self.offset * 2 > self.bytes

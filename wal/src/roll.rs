@@ -38,12 +38,12 @@ impl<D: Disk> Roll<D> {
     }
 
     /// The name of a file for the next segment, which is made now if none is ready.
-    pub(crate) fn take_spare(&mut self) -> io::Result<String> {
+    pub(crate) fn take_spare(&self) -> io::Result<String> {
         self.spares.take()
     }
 
     /// Prepares the next segment a little further.
-    pub(crate) fn fill(&mut self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn fill(&self, bytes: u64) -> io::Result<()> {
         self.spares.fill(bytes)
     }
 

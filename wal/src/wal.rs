@@ -20,7 +20,7 @@ use crate::relocation::Relocation;
 use crate::report::OpeningReport;
 use crate::roll::Roll;
 use crate::settings::LogSettings;
-use crate::spares::Spares;
+use crate::spares::{SegmentMaker, Spares};
 use crate::stream_id::StreamId;
 
 /// A log of many streams in one directory.
@@ -127,7 +127,7 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the log failed, now or before. Then it is unknown whether any submission since the last sync was written.
     pub fn write(&mut self, submissions: &[(StreamId, Vec<Operation>)]) -> Result<Written, Poisoned> {
-        self.poison.check()?;
+        self.check()?;
         self.poison.note(Admission::new(&mut self.appender).write(submissions))
     }
 
@@ -136,7 +136,7 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the log failed, now or before. Then it is unknown whether any submission since the last sync was written.
     pub fn sync(&mut self) -> Result<u64, Poisoned> {
-        self.poison.check()?;
+        self.check()?;
         if !self.appender.head().needs_sync() {
             return Ok(0);
         }
@@ -158,9 +158,15 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the log failed, now or before.
     pub fn settle(&mut self, is_idle: bool) -> Result<(), Poisoned> {
-        self.poison.check()?;
+        self.check()?;
         let outcome = self.try_settle(is_idle);
         self.poison.note(outcome)
+    }
+
+    /// Refuses all work after the first failure, also one of the maker of segments.
+    fn check(&mut self) -> Result<(), Poisoned> {
+        self.poison.check()?;
+        self.poison.note(self.appender.check_maker())
     }
 
     fn try_settle(&mut self, is_idle: bool) -> Result<(), DiskFault> {
@@ -176,7 +182,7 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the stream was deleted before, the disk is full, or the log failed.
     pub fn delete_stream(&mut self, stream: StreamId) -> Result<(), WriteError> {
-        self.poison.check()?;
+        self.check()?;
         if self.appender.index().read().deleted.contains(stream.0) {
             return Err(SubmissionRefusal::Deleted.into());
         }
@@ -211,6 +217,12 @@ impl<D: Disk> Wal<D> {
     /// Counters since the log was opened.
     pub fn metrics(&self) -> Metrics {
         self.appender.metrics()
+    }
+
+    /// A maker of the next segments for another thread. From now on [`Wal::settle`] makes none. The maker must have
+    /// ended when the log is closed or dropped, since it writes to the directory.
+    pub(crate) fn segment_maker(&self) -> SegmentMaker<D> {
+        SegmentMaker::new(self.appender.roll().spares().clone())
     }
 
     /// Number of segments begun since the log was opened.
@@ -252,7 +264,7 @@ impl<D: Disk> Wal<D> {
     /// # Errors
     /// When the log failed, now or before.
     pub fn close(mut self) -> Result<(), Poisoned> {
-        self.poison.check()?;
+        self.check()?;
         self.poison.note(self.appender.close())
     }
 }

@@ -10,6 +10,8 @@ use clap::ValueEnum;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::cost::{self, Ledger};
+
 /// A system under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -19,6 +21,17 @@ pub enum Kind {
     Etcd,
     /// One redis-server that syncs its append-only file before it answers.
     Redis,
+}
+
+impl Kind {
+    /// The durability behind an acknowledged write.
+    pub fn durability(self) -> &'static str {
+        match self {
+            Self::Kv => "synced by two of three nodes",
+            Self::Etcd => "synced by two of three nodes, the default",
+            Self::Redis => "synced by one node, appendfsync always",
+        }
+    }
 }
 
 /// A running system; dropping it kills its processes.
@@ -34,17 +47,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the system's processes.
-    pub fn start(kind: Kind, kv: &Path) -> io::Result<Self> {
+    /// Starts the system's processes. `options` go to `kv serve`.
+    pub fn start(kind: Kind, kv: &Path, options: &[String]) -> io::Result<Self> {
         let data = tempfile::Builder::new().prefix("compare").tempdir_in(".")?;
         match kind {
-            Kind::Kv => Self::start_kv(data, kv),
+            Kind::Kv => Self::start_kv(data, kv, options),
             Kind::Etcd => Self::start_etcd(data),
             Kind::Redis => Self::start_redis(data),
         }
     }
 
-    fn start_kv(data: tempfile::TempDir, kv: &Path) -> io::Result<Self> {
+    fn start_kv(data: tempfile::TempDir, kv: &Path, options: &[String]) -> io::Result<Self> {
         let (peers, clients, http) = (ports(3)?, ports(3)?, ports(3)?);
         let mut file = format!("cluster = \"compare\"\ndata = \"{}\"\n", data.path().canonicalize()?.display());
         for node in 0..3 {
@@ -61,7 +74,7 @@ impl Cluster {
         let mut processes = Vec::new();
         for node in 1..=3 {
             let mut command = Command::new(kv);
-            command.arg("serve").arg("--config").arg(&config).arg("--node").arg(node.to_string());
+            command.arg("serve").arg("--config").arg(&config).arg("--node").arg(node.to_string()).args(options);
             processes.push(spawn(&mut command)?);
         }
         Ok(Self { kind: Kind::Kv, clients, http, processes, _data: data })
@@ -147,6 +160,15 @@ impl Cluster {
             sum = Some(sum.unwrap_or(0.0) + node);
         }
         sum
+    }
+
+    /// What the threads of each process have spent so far. The process that leads comes first.
+    pub fn ledgers(&self, leader: SocketAddr) -> io::Result<Vec<Ledger>> {
+        let mut ledgers: Vec<_> =
+            self.processes.iter().map(|process| cost::ledger(process.id())).collect::<Result<_, _>>()?;
+        let leads = self.clients.iter().position(|client| *client == leader).unwrap_or(0);
+        ledgers.swap(0, leads);
+        Ok(ledgers)
     }
 
     /// Resident memory of each process in MiB.

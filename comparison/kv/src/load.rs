@@ -6,17 +6,19 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 use crate::cluster::{Cluster, Kind};
+use crate::cost::{self, Ledger};
 
 type Error = Box<dyn std::error::Error>;
 
 /// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
     /// Write a key of 10,000 drawn in turn.
     Put,
@@ -27,6 +29,8 @@ pub enum Operation {
 /// What was measured.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
+    /// Operations.
+    pub operations: f64,
     /// Operations a second.
     pub rate: f64,
     /// Median latency.
@@ -37,20 +41,34 @@ pub struct Figures {
     pub syncs: Option<f64>,
     /// Resident memory of each process in MiB.
     pub resident_mib: Vec<u64>,
+    /// What each thread of the processes has spent, the process that leads first, and the clients
+    /// last.
+    pub spent: Vec<Ledger>,
 }
 
-/// Runs `clients` against the node that leads for `duration`.
-pub async fn run(
-    cluster: &Cluster,
-    operation: Operation,
-    clients: usize,
-    value_bytes: usize,
-    duration: Duration,
-) -> Result<Figures, Error> {
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// What the clients do.
+    pub operation: Operation,
+    /// Number of clients.
+    pub clients: usize,
+    /// Requests that a client sends at once, before it waits for their replies.
+    pub pipeline: usize,
+    /// Bytes of each value.
+    pub value_bytes: usize,
+    /// How long.
+    pub duration: Duration,
+}
+
+/// Runs the clients against the node that leads.
+pub async fn run(cluster: &Cluster, load: Load) -> Result<Figures, Error> {
+    let Load { operation, clients, value_bytes, duration, .. } = load;
     let latencies = Rc::new(RefCell::new(Histogram::<u64>::new(3)?));
     let leader = cluster.leader().await;
     let shared = etcd_clients(cluster, clients).await?;
     let syncs_before = cluster.counter(SYNCS).await;
+    let ledgers = ledgers(cluster, leader)?;
     let value = vec![b'v'; value_bytes];
     let local = LocalSet::new();
     let started = Instant::now();
@@ -61,7 +79,7 @@ pub async fn run(
         tasks.push(local.spawn_local(async move {
             match etcd {
                 Some(etcd) => drive_etcd(etcd, operation, client, &value, started + duration, &latencies).await,
-                None => drive_redis(leader, operation, client, &value, started + duration, &latencies).await,
+                None => drive_redis(leader, load, client, &value, started + duration, &latencies).await,
             }
         }));
     }
@@ -74,16 +92,26 @@ pub async fn run(
         })
         .await?;
     let elapsed = started.elapsed().as_secs_f64();
+    let ledgers_after = self::ledgers(cluster, leader)?;
     let syncs_after = cluster.counter(SYNCS).await;
     let latencies = latencies.borrow();
     let done = latencies.len() as f64;
+    let spent = ledgers.iter().zip(&ledgers_after).map(|(before, after)| cost::between(before, after)).collect();
     Ok(Figures {
+        operations: done,
         rate: done / elapsed,
         p50_ms: latencies.value_at_quantile(0.5) as f64 / 1e6,
         p99_ms: latencies.value_at_quantile(0.99) as f64 / 1e6,
         syncs: syncs_before.zip(syncs_after).map(|(before, after)| (after - before) / done),
         resident_mib: cluster.resident_mib(),
+        spent,
     })
+}
+
+fn ledgers(cluster: &Cluster, leader: SocketAddr) -> Result<Vec<Ledger>, Error> {
+    let mut ledgers = cluster.ledgers(leader)?;
+    ledgers.push(cost::ledger(std::process::id())?);
+    Ok(ledgers)
 }
 
 async fn etcd_clients(cluster: &Cluster, clients: usize) -> Result<Vec<etcd_client::Client>, Error> {
@@ -120,7 +148,7 @@ async fn drive_etcd(
 
 async fn drive_redis(
     address: SocketAddr,
-    operation: Operation,
+    load: Load,
     client: usize,
     value: &[u8],
     end: Instant,
@@ -130,24 +158,31 @@ async fn drive_redis(
     stream.set_nodelay(true)?;
     let mut received = BytesMut::with_capacity(4096);
     let mut turn = client * 7919;
-    let mut request = Vec::new();
+    let mut requests = Vec::new();
     while Instant::now() < end {
-        let key = key(&mut turn);
-        request.clear();
-        match operation {
-            Operation::Put => {
-                request.extend(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len()).bytes());
-                request.extend(value);
-                request.extend(b"\r\n");
-            }
-            Operation::Get => request.extend(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes()),
+        requests.clear();
+        for _ in 0..load.pipeline {
+            put_request(&mut requests, load.operation, &key(&mut turn), value);
         }
         let asked = Instant::now();
-        stream.write_all(&request).await?;
-        read_reply(&mut stream, &mut received).await?;
-        record(latencies, asked)?;
+        stream.write_all(&requests).await?;
+        for _ in 0..load.pipeline {
+            read_reply(&mut stream, &mut received).await?;
+            record(latencies, asked)?;
+        }
     }
     Ok(())
+}
+
+fn put_request(requests: &mut Vec<u8>, operation: Operation, key: &str, value: &[u8]) {
+    match operation {
+        Operation::Put => {
+            requests.extend(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len()).bytes());
+            requests.extend(value);
+            requests.extend(b"\r\n");
+        }
+        Operation::Get => requests.extend(format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).bytes()),
+    }
 }
 
 /// Reads one simple or bulk reply.

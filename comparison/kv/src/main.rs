@@ -6,7 +6,9 @@
 //! ```
 
 mod cluster;
+mod cost;
 mod load;
+mod record;
 mod report;
 
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::cluster::{Cluster, Kind};
-use crate::load::{Figures, Operation};
+use crate::load::{Figures, Load, Operation};
+use crate::record::Record;
 
 /// What to measure.
 #[derive(Debug, Parser)]
@@ -29,6 +32,21 @@ struct Arguments {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Requests that a client sends at once, before it waits for their replies. More than one leaves etcd out.
+    #[arg(long, default_value_t = 1)]
+    pipeline: usize,
+    /// What the clients do.
+    #[arg(long, value_delimiter = ',', default_value = "put,get")]
+    operations: Vec<Operation>,
+    /// Prints what each thread spends for an operation.
+    #[arg(long)]
+    costs: bool,
+    /// A file that keeps each sample as a line of JSON.
+    #[arg(long)]
+    raw: Option<PathBuf>,
+    /// An option of `kv serve`, such as `--kv-option=--spin`. May be repeated.
+    #[arg(long = "kv-option", allow_hyphen_values = true)]
+    kv_options: Vec<String>,
     /// Bytes of each value.
     #[arg(long, default_value_t = 256)]
     value_bytes: usize,
@@ -41,28 +59,40 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if arguments.pipeline > 1 {
+        arguments.systems.retain(|kind| *kind != Kind::Etcd);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut clusters = Vec::new();
     for kind in &arguments.systems {
-        let cluster = Cluster::start(*kind, &arguments.kv)?;
+        let cluster = Cluster::start(*kind, &arguments.kv, &arguments.kv_options)?;
         runtime.block_on(cluster.wait_ready())?;
         clusters.push(cluster);
     }
+    let mut record = arguments.raw.as_deref().map(Record::open).transpose()?;
     let mut rows = Vec::new();
     for &clients in &arguments.clients {
-        for operation in [Operation::Put, Operation::Get] {
+        for &operation in &arguments.operations {
+            let Arguments { pipeline, value_bytes, seconds, .. } = arguments;
+            let load = Load { operation, clients, pipeline, value_bytes, duration: Duration::from_secs(seconds) };
             let mut samples: Vec<Vec<Figures>> = clusters.iter().map(|_| Vec::new()).collect();
             for _ in 0..arguments.rounds {
                 for (cluster, samples) in clusters.iter().zip(&mut samples) {
-                    let duration = Duration::from_secs(arguments.seconds);
-                    let figures = load::run(cluster, operation, clients, arguments.value_bytes, duration);
-                    samples.push(runtime.block_on(figures)?);
+                    let figures = runtime.block_on(load::run(cluster, load))?;
+                    if let Some(record) = &mut record {
+                        record.add(cluster.kind, &load, &figures)?;
+                    }
+                    samples.push(figures);
                 }
             }
             let medians = samples.into_iter().map(report::median).collect();
             rows.push(report::Row { clients, operation, medians });
-            report::print_row(&arguments.systems, rows.last().expect("just pushed"));
+            let row = rows.last().expect("just pushed");
+            report::print_row(&arguments.systems, row);
+            if arguments.costs {
+                report::print_costs(&arguments.systems, row);
+            }
         }
     }
     report::print_ratios(&arguments.systems, &rows);

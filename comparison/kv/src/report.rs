@@ -36,6 +36,32 @@ pub fn print_row(systems: &[Kind], row: &Row) {
     }
 }
 
+/// Prints what each thread spent for an operation. Threads that spent next to nothing are left out.
+pub fn print_costs(systems: &[Kind], row: &Row) {
+    for (kind, figures) in systems.iter().zip(&row.medians) {
+        let processes = figures.spent.len();
+        for (process, ledger) in figures.spent.iter().enumerate() {
+            let part = match process {
+                0 => "leader".to_owned(),
+                _ if process + 1 == processes => "clients".to_owned(),
+                _ => format!("follower {process}"),
+            };
+            let per = |amount: f64| amount / figures.operations;
+            for (thread, spent) in ledger.iter().filter(|(_, spent)| per(spent.cpu_us) >= 0.05) {
+                println!(
+                    "     {:<6} {part:<10} {thread:<16} {:>7.2} us cpu {:>7.2} us queued {:>6.3} + {:>6.3} switches, \
+                     an operation",
+                    format!("{kind:?}"),
+                    per(spent.cpu_us),
+                    per(spent.queued_us),
+                    per(spent.yielded),
+                    per(spent.preempted),
+                );
+            }
+        }
+    }
+}
+
 /// Prints the first system's figures as ratios to each other's.
 pub fn print_ratios(systems: &[Kind], rows: &[Row]) {
     for (other, kind) in systems.iter().enumerate().skip(1) {

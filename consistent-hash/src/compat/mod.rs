@@ -20,7 +20,7 @@ mod slots;
 mod swift;
 mod system;
 
-pub use crush::{CrushBucket, CrushError, CrushMap, CrushStep, ceph_input, ceph_placement_group};
+pub use crush::{CRUSH_NONE, CephPool, CrushBucket, CrushError, CrushMap, CrushStep, ceph_input, ceph_placement_group};
 pub use functions::{
     PostgresValue, cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, swift_partition,
 };

@@ -149,7 +149,7 @@ impl CompatRing {
             });
         }
         let points = Points::of(system, &listed)?;
-        let mut points = distinct(points);
+        let mut points = distinct(system, points);
         let mut owns = vec![false; numbers.len()];
         for (_, node) in &points {
             owns[node.get()] = true;
@@ -239,7 +239,7 @@ fn parts(system: RingSystem, points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeInd
     match system {
         // A key belongs to the nearest point; of two equally near points, to the lower.
         RingSystem::Haproxy(_) => {
-            let points = distinct(points);
+            let points = distinct(system, points);
             let next = points.iter().cycle().skip(1).map(|(point, _)| point);
             let middle = |((point, node), next): (&(u64, NodeIndex), &u64)| {
                 // Points of 32 bits stand in the upper half. Half a step is cut off there.
@@ -250,25 +250,31 @@ fn parts(system: RingSystem, points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeInd
         }
         // A key belongs to the greatest point that is not above its hash.
         RingSystem::NpmConsistentHashing { .. } => {
-            let points = distinct(points);
+            let points = distinct(system, points);
             let next = points.iter().cycle().skip(1).map(|(point, _)| point);
             points.iter().zip(next).map(|((_, node), next)| (next.wrapping_sub(1), *node)).collect()
         }
         // A key above all points belongs to the highest of them, not to the lowest.
         RingSystem::Varnish => {
-            let mut points = distinct(points);
+            let mut points = distinct(system, points);
             if let Some(last) = points.last_mut() {
                 last.0 = u64::from(u32::MAX) << 32;
             }
             points
         }
+        RingSystem::Groupcache { .. } => distinct(system, points),
         _ => points,
     }
 }
 
-/// The points in order, each once. A point of two servers belongs to the server listed first.
-fn distinct(mut points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
-    points.sort_unstable();
+/// The points in order, each once. A point of two servers belongs to the server listed first; in groupcache, which has
+/// its points in a map, to the last.
+fn distinct(system: RingSystem, mut points: Vec<(u64, NodeIndex)>) -> Vec<(u64, NodeIndex)> {
+    if matches!(system, RingSystem::Groupcache { .. }) {
+        points.sort_unstable_by_key(|&(point, node)| (point, core::cmp::Reverse(node)));
+    } else {
+        points.sort_unstable();
+    }
     points.dedup_by_key(|point| point.0);
     points
 }

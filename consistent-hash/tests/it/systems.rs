@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_consistent_hash::compat::{
-    CompatRing, CrushBucket, CrushMap, CrushStep, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash,
-    Partitions, PostgresValue, RingSystem, Server, TwemproxyRing, cassandra_composite, cassandra_token,
-    postgres_partition, pymemcache_owner, swift_partition,
+    CRUSH_NONE, CephPool, CompatRing, CrushBucket, CrushError, CrushMap, CrushStep, HaproxyFunction, HaproxyHash,
+    LibmemcachedRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server, TwemproxyRing, cassandra_composite,
+    cassandra_token, ceph_input, ceph_placement_group, postgres_partition, pymemcache_owner, swift_partition,
 };
 use quorate_consistent_hash::{BuildError, Node, Nodes, Placement, Weight};
 
@@ -179,6 +179,18 @@ fn libmemcached() {
         let default = if weighted { MemcachedHash::Md5 } else { MemcachedHash::OneAtATime };
         let hash = if hash.is_empty() { default } else { memcached_hash(hash) };
         RingSystem::Libmemcached(LibmemcachedRing { weighted, spy: mode == "spy", hash })
+    });
+}
+
+#[test]
+fn nginx() {
+    check_rings(include_str!("../golden/systems/nginx.tsv"), Kind::Text, |_| RingSystem::Nginx);
+}
+
+#[test]
+fn groupcache() {
+    check_rings(include_str!("../golden/systems/groupcache.tsv"), Kind::Binary, |settings| RingSystem::Groupcache {
+        replicas: settings[0].parse().unwrap(),
     });
 }
 
@@ -384,16 +396,46 @@ fn crush() {
                 (device.parse().unwrap(), (0..=65536_u32).rev().find(|&step| f64::from(step) <= steps).unwrap())
             })
             .collect();
-        let kind = ["osd", "host", "", "rack"].iter().position(|name| name == kind).unwrap();
-        let choose = CrushStep::ChooseFirstn { count: 0, kind: u16::try_from(kind).unwrap(), leaf: kind > 0 };
-        let rule = [CrushStep::Take(-1), choose, CrushStep::Emit];
+        let (kind, is_indep) = kind.strip_suffix(" indep").map_or((*kind, false), |kind| (kind, true));
+        let kind = ["osd", "host", "", "rack"].iter().position(|name| *name == kind).unwrap();
+        let (kind, leaf) = (u16::try_from(kind).unwrap(), kind > 0);
+        let mut rule = vec![CrushStep::Take(-1), CrushStep::ChooseFirstn { count: 0, kind, leaf }, CrushStep::Emit];
+        if is_indep {
+            rule[1] = CrushStep::ChooseIndep { count: 0, kind, leaf };
+            rule.splice(0..0, [CrushStep::SetChooseleafTries(5), CrushStep::SetChooseTries(100)]);
+        }
         let place = |x| {
             let devices = map.place(&rule, x, replicas.parse().unwrap(), |device| {
                 reweights.get(&device).copied().unwrap_or(1 << 16)
             });
-            let digits = devices.iter().rev().map(|device| usize::try_from(*device).unwrap() + 1);
+            let digit = |device: &i32| if *device == CRUSH_NONE { 999 } else { usize::try_from(*device).unwrap() + 1 };
+            let digits = devices.iter().rev().map(digit);
             digits.fold(0, |number, digit| number * 1000 + digit)
         };
         case.check(&(0..2000).map(place).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_pool_of_ceph_places_objects_by_their_groups() {
+    let one = 1 << 16;
+    let host = |device| CrushBucket { kind: 1, items: vec![(device, one)] };
+    let root = CrushBucket { kind: 10, items: (0..4).map(|device| (-2 - device, one)).collect() };
+    let hosts = (0..4).map(|device| (-2 - device, host(device)));
+    let map = CrushMap::new(hosts.chain([(-1, root)])).unwrap();
+    let rule = [CrushStep::Take(-1), CrushStep::ChooseFirstn { count: 0, kind: 1, leaf: true }, CrushStep::Emit];
+    let pool = CephPool::new(&map, &rule, 7, 96, 3, |_| one).unwrap();
+    for key in ["user:0", "user:1", "7919", "k1"].map(str::as_bytes) {
+        let group = ceph_placement_group(key, 96);
+        let devices = map.place(&rule, ceph_input(group, 96, 7), 3, |_| one);
+        let names: Vec<_> = devices.iter().map(|device| format!("osd.{device}")).collect();
+        assert_eq!(pool.replicas(key, 3).unwrap().map(Node::name).collect::<Vec<_>>(), names);
+        // The fourth device is not of the group, and comes last.
+        assert_eq!(pool.replicas(key, 4).unwrap().count(), 4);
+        assert_eq!(pool.devices(group).len(), 3);
+    }
+    let refused = |pg_num, size, weight| CephPool::new(&map, &rule, 7, pg_num, size, |_| weight).map(|_| ());
+    assert_eq!(refused(0, 3, one), Err(CrushError::BadPool));
+    assert_eq!(refused(8, 0, one), Err(CrushError::BadPool));
+    assert_eq!(refused(8, 3, 0), Err(CrushError::Unplaced(0)));
 }

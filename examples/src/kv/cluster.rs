@@ -157,6 +157,7 @@ impl LocalCluster {
     fn options(&self, id: u64) -> Result<NodeOptions, ClusterError> {
         let NodeConfig { client, http, .. } = self.config.node(id, Exposure::Loopback)?;
         Ok(NodeOptions {
+            spin: Duration::ZERO,
             cluster: self.config.name.clone(),
             id,
             peers: self.config.peers(),

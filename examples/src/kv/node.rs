@@ -16,8 +16,8 @@ use quorate_raft::UpToDateLog;
 use quorate_runtime::{
     Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError, SkippedCommand,
 };
+use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 
 use super::backend::{GROUP, ReplicaBackend};
 use super::config::{ClusterConfig, Engine};
@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     /// Number of entries after which a snapshot is made.
     pub snapshot_entries: u64,
+    /// The time for which the node looks for work before it sleeps.
+    pub spin: Duration,
     /// The protocol that agrees on the log.
     pub engine: Engine,
     /// The listener for clients.
@@ -197,13 +199,13 @@ impl Drop for RunningNode {
 }
 
 fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
-    let NodeOptions { cluster, peers, joining, data, snapshot_entries, .. } = options;
+    let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
-    let builder = Server::builder(cluster, data);
+    let builder = Server::builder(cluster, data).spin(*spin);
     let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store()?);
     Ok(peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();
@@ -241,8 +243,8 @@ fn run<E: Election>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build()?;
-    LocalSet::new().block_on(&runtime, async {
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
         let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
         let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses);
@@ -253,8 +255,10 @@ fn run<E: Election>(
             return Ok(());
         }
         let stopped = group_stopped(server.handle());
+        // A task of its own: each wake-up of the future that a runtime blocks on costs a system call.
+        let node = tokio::task::spawn_local(server.run());
         tokio::select! {
-            () = server.run() => Ok(()),
+            ended = node => ended.map_err(|error| io::Error::other(error).into()),
             served = clients => match served? {},
             reason = stopped => Err(NodeError::GroupStopped(reason)),
             _ = crashed => Ok(()),

@@ -65,8 +65,8 @@ impl Default for ServerLimits {
     }
 }
 
-/// Accepts clients until it is dropped. To be run within a [`tokio::task::LocalSet`]; connections are tasks of their
-/// own.
+/// Accepts clients until it is dropped. To be run within a [`tokio::runtime::LocalRuntime`]; connections are tasks of
+/// their own.
 ///
 /// # Errors
 /// When the listener has no address.

@@ -14,6 +14,7 @@ use quorate_examples::kv::command::{About, Answer, At, Role};
 use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
 use quorate_examples::kv::store::Store;
+use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
 /// Answers everything at the next turn of the loop.
@@ -59,8 +60,9 @@ impl Server {
         let (address_sender, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build_local(LocalOptions::default()).unwrap();
+            runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new(0))));

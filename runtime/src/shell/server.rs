@@ -15,6 +15,7 @@ use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
 use quorate_transport::{ChannelId, Peer, Transport};
 use quorate_wal::disk::RealDisk;
 use tokio::net::TcpListener;
+use tokio::runtime::LocalOptions;
 
 use crate::bound::{Bound, BoundSettings};
 use crate::group::hostable::Hostable;
@@ -50,6 +51,7 @@ pub struct ServerBuilder {
     log: quorate_wal::LogSettings,
     tcp: TcpSettings,
     read_addresses: ReadAddresses,
+    spin: Duration,
     tail_bytes_max: usize,
 }
 
@@ -80,6 +82,7 @@ impl Server {
             log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
             read_addresses: Arc::new(read_address),
+            spin: Duration::ZERO,
             tail_bytes_max: TAIL_BYTES_MAX,
         }
     }
@@ -216,6 +219,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Makes the node look for inputs for this time before it sleeps; see [`Driver::spinning`].
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
     /// Replaces the function that reads the addresses of a node, as `host:port`, from its context in the configuration
     /// of a group ([`Member::context`]). It returns `None` if it cannot read the context. An address that is read is
     /// tried before that of [`ServerBuilder::node`]. Without this call a context is one address as text.
@@ -239,7 +248,7 @@ impl ServerBuilder {
         let address = self.nodes[&id].clone();
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
-        let (settings, read_addresses) = (self.tcp, self.read_addresses.clone());
+        let (settings, read_addresses, spin) = (self.tcp, self.read_addresses.clone(), self.spin);
         settings.check().map_err(BindError::Settings)?;
         let Prepared { unstarted, clock } = self.prepare(id)?;
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
@@ -258,7 +267,7 @@ impl ServerBuilder {
         }
         let lock = Arc::new(lock);
         let parts = Parts { node, clock, transport: transport.clone(), read_addresses, log, snapshots, site, lock };
-        let driver = Driver::new(parts)?;
+        let driver = Driver::new(parts)?.spinning(spin);
         Ok(Server { driver, transport })
     }
 
@@ -269,7 +278,8 @@ impl ServerBuilder {
     pub fn spawn(self, id: u64) -> Result<Running, ServerOpenError> {
         let (tell, told) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("quorate-node-{id}")).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = match runtime.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(tell.send(Err(ServerOpenError::Thread(error)))),
             };
@@ -278,7 +288,9 @@ impl ServerBuilder {
                     Ok(server) => {
                         // The caller of `spawn` waits for this result. If the caller is gone, the node is not wanted.
                         if tell.send(Ok(server.handle())).is_ok() {
-                            server.run().await;
+                            // A task of its own: each wake-up of the future that a runtime blocks on costs a system
+                            // call. A panic was printed where it happened.
+                            let _ = tokio::task::spawn_local(server.run()).await;
                         }
                     }
                     Err(error) => drop(tell.send(Err(error))),

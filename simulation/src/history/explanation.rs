@@ -28,7 +28,9 @@ where
     let kept = shrinking.shrink(budget);
     let chosen = shrinking.history(&kept);
     // The rest is usually small. It has a budget of its own, in case shrinking used up the other.
-    let found = longest_order(model, &chosen, &mut SearchBudget::of_steps(LAST_LOOK_STEPS));
+    let mut last_look = SearchBudget::of_steps(LAST_LOOK_STEPS);
+    let found = shrinking.before_the_last_answer(&chosen, &mut last_look);
+    let found = found.or_else(|| longest_order(model, &chosen, &mut last_look));
     let (order, blocked) = found.map_or((Vec::new(), None), |(order, blocked)| {
         (order.into_iter().map(|position| kept[position]).collect(), Some(kept[blocked]))
     });
@@ -93,6 +95,24 @@ where
                 return kept;
             }
             stretch = stretch.div_ceil(2).max(1);
+        }
+    }
+
+    /// An order that reaches every answer of `chosen` but the last, and the call with the last; `None` if there is no
+    /// such order. There is one if the last answer is the first that no order reaches.
+    fn before_the_last_answer(
+        &self,
+        chosen: &[Timed<M::Operation>],
+        budget: &mut SearchBudget,
+    ) -> Option<(Vec<usize>, usize)> {
+        let answer = |position: &usize| chosen[*position].returned;
+        let last = (0..chosen.len()).max_by_key(answer)?;
+        let until = (0..chosen.len()).filter_map(|position| answer(&position)).filter(|at| Some(*at) < answer(&last));
+        let before = Shrinking { model: self.model, operations: chosen, until: until.max()? };
+        let kept = before.made_in_time();
+        match linearize(self.model, &before.history(&kept), budget) {
+            Linearization::Possible { order } => Some((order.into_iter().map(|at| kept[at]).collect(), last)),
+            _ => None,
         }
     }
 

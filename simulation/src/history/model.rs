@@ -65,6 +65,18 @@ pub trait Model {
     fn leaves(&self, _operation: &Self::Operation) -> Option<Self::State> {
         None
     }
+
+    /// True if the call fits every state, so that it tells nothing of the state before it.
+    fn is_blind(&self, operation: &Self::Operation) -> bool {
+        self.overwrites(operation)
+    }
+
+    /// Whether calls that do not overwrite the state can still lead from this state to one in which the call gives its
+    /// answer; `None` if that is not known. Must be `Some` for the same calls in all states. An answer that can be
+    /// reached no more ends an attempt at once, which helps much where states grow.
+    fn can_reach(&self, _state: &Self::State, _operation: &Self::Operation) -> Option<bool> {
+        None
+    }
 }
 
 /// A register: the model of `read`, `write` and `cas` of one key. Values are numbers that stand for the real values.

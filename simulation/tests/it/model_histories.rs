@@ -221,12 +221,13 @@ fn what_is_wrong_is_found_beside_what_takes_long() {
     };
     let mut events = Vec::new();
     for process in 0..40_u64 {
-        events.push(event(process, EventKind::Invoke, Function::Append, "a", json!(process.to_string()), process));
+        events.push(event(process, EventKind::Invoke, Function::Append, "a", json!("y"), process));
     }
     for process in 0..40_u64 {
-        events.push(event(process, EventKind::Ok, Function::Append, "a", json!(process.to_string()), 100));
+        events.push(event(process, EventKind::Ok, Function::Append, "a", json!("y"), 100));
     }
-    for (key, found) in [("a", "nothing that was appended"), ("b", "x")] {
+    // Every order of the forty is a beginning of the forty-one that are found.
+    for (key, found) in [("a", "y".repeat(41)), ("b", "x".to_owned())] {
         events.push(event(90, EventKind::Invoke, Function::Get, key, Value::Null, 200));
         events.push(event(90, EventKind::Ok, Function::Get, key, json!(found), 201));
     }
@@ -234,6 +235,32 @@ fn what_is_wrong_is_found_beside_what_takes_long() {
     let judged = history.judge(SearchBudget::of_steps(1_200_000));
     assert_eq!(judged.verdict(), Verdict::Violated, "{judged}");
     assert_eq!(judged.undecided, ["text \"a\""], "{judged}");
+}
+
+/// Twenty clients append at once, while another puts: twelve of the appends are overwritten unseen, in any order.
+#[test]
+fn texts_that_are_overwritten_unseen_take_few_steps() {
+    let mut events = Vec::new();
+    for round in 0..10_u64 {
+        let at = |kind, process, function, value: &str| HistoryEvent {
+            process,
+            kind,
+            function,
+            key: Some("a".into()),
+            value: json!(value),
+            time: 0,
+        };
+        let texts = (0..20).map(|client| (client, Function::Append, format!("{round}.{client};")));
+        let calls: Vec<_> = texts.chain([(20, Function::Put, format!("{round};"))]).collect();
+        for kind in [EventKind::Invoke, EventKind::Ok] {
+            events.extend(calls.iter().map(|(client, function, text)| at(kind, *client, *function, text)));
+        }
+        let after: String = (12..20).rev().map(|client| format!("{round}.{client};")).collect();
+        events.push(at(EventKind::Invoke, 30, Function::Get, ""));
+        events.push(at(EventKind::Ok, 30, Function::Get, &format!("{round};{after}")));
+    }
+    let judged = History::from_events(events).expect("a history").judge(SearchBudget::of_steps(20_000_000));
+    assert_eq!(judged.verdict(), Verdict::Holds, "{judged}");
 }
 
 /// What a thing does with a call: its answer, or nothing if it refuses.

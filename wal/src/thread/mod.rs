@@ -1,7 +1,9 @@
-//! Runs the log on a thread of its own, and loads on another. All rules are in [`Wal`].
+//! Runs the log on a thread of its own, loads on another, and fills the next segment on a third. All rules are in
+//! [`Wal`].
 
 mod completion;
 mod error;
+mod making;
 mod metrics;
 mod queue;
 mod scribe;
@@ -25,6 +27,7 @@ pub use self::error::{CloseError, SubmitError};
 pub use self::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
 pub use self::scribe::{Scribe, StreamWork, Submission};
 
+use self::making::MakerThread;
 use self::queue::Queue;
 use self::shared::{Load, Shared, catching};
 use self::writer::Writer;
@@ -85,6 +88,7 @@ impl LogThread {
         });
         let on_completion: Arc<dyn Fn(Completions) + Send + Sync> = Arc::new(on_completion);
         let reader = wal.reader();
+        let maker = MakerThread::spawn(wal.segment_maker(), shared.clone())?;
         let (runs, ended) = channel();
         let loader = Builder::new().name("quorate-log-reads".to_owned()).spawn({
             let (shared, on_completion, runs) = (shared.clone(), on_completion.clone(), runs.clone());
@@ -94,7 +98,8 @@ impl LogThread {
             }
         })?;
         let mut thread = Self { shared: shared.clone(), writer: None, loader: Some(loader), ended: Mutex::new(ended) };
-        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now));
+        let writer = Writer::new(wal, shared, on_completion, settings.slow_sync, Box::new(Instant::now))
+            .leaving_segments_to(maker);
         thread.writer = Some(Builder::new().name("quorate-log".to_owned()).spawn(move || {
             // Dropped last: when the end is noticed, the directory is free.
             let _runs = runs;
@@ -141,6 +146,13 @@ impl LogThread {
     /// When too many loads wait, or the log is closed. No completion comes then.
     pub fn load(&self, stream: StreamId, ticket: Ticket, range: LoadRange) -> Result<(), SubmitError> {
         self.shared.loads.push(Load { stream, ticket, range }, 1)
+    }
+
+    /// Makes the thread that writes look for submissions for this time before it sleeps. This saves the time of a
+    /// wake-up where submissions come one at a time, and costs processor time. Zero, as at first, makes it sleep at
+    /// once.
+    pub fn spin(&self, spin: Duration) {
+        self.shared.writes.set_spin(spin);
     }
 
     /// Counters since the log was opened.

@@ -1,8 +1,10 @@
 //! A bounded queue from the callers to a thread.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::SubmitError;
 
@@ -12,6 +14,8 @@ pub(super) struct Queue<T> {
     inner: Mutex<Inner<T>>,
     filled: Condvar,
     weight_max: usize,
+    /// Nanoseconds for which the thread looks for items again and again before it sleeps.
+    spin_nanos: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -19,13 +23,14 @@ struct Inner<T> {
     items: VecDeque<T>,
     weight: usize,
     is_closed: bool,
+    is_poked: bool,
 }
 
 impl<T> Queue<T> {
     /// A queue that refuses items which would bring its weight above `weight_max`, unless it is empty.
     pub(super) fn new(weight_max: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), weight: 0, is_closed: false };
-        Self { inner: Mutex::new(inner), filled: Condvar::new(), weight_max }
+        let inner = Inner { items: VecDeque::new(), weight: 0, is_closed: false, is_poked: false };
+        Self { inner: Mutex::new(inner), filled: Condvar::new(), weight_max, spin_nanos: AtomicU64::new(0) }
     }
 
     /// Adds an item. An empty queue accepts an item of any weight.
@@ -56,13 +61,17 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits for items and returns all of them. Returns an empty set if none has come within `patience`, and `None` if
-    /// the queue is closed and empty.
+    /// Waits for items and returns all of them. Returns an empty set if none has come within `patience` or the thread
+    /// was poked, and `None` if the queue is closed and empty.
     pub(super) fn drain(&self, patience: Option<Duration>) -> Option<VecDeque<T>> {
+        self.spin();
         let mut inner = self.lock();
         while inner.items.is_empty() {
             if inner.is_closed {
                 return None;
+            }
+            if std::mem::take(&mut inner.is_poked) {
+                return Some(VecDeque::new());
             }
             inner = match patience {
                 None => self.filled.wait(inner).expect("nobody panics while holding the queue"),
@@ -80,8 +89,32 @@ impl<T> Queue<T> {
         Some(std::mem::take(&mut inner.items))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().items.is_empty()
+    /// Makes the thread look for items for this time before it sleeps.
+    pub(super) fn set_spin(&self, spin: Duration) {
+        self.spin_nanos.store(u64::try_from(spin.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Looks for items for a while. Others that want the processor get it meanwhile.
+    fn spin(&self) {
+        let spin = Duration::from_nanos(self.spin_nanos.load(Ordering::Relaxed));
+        if spin.is_zero() {
+            return;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < spin {
+            let inner = self.lock();
+            if !inner.items.is_empty() || inner.is_closed || inner.is_poked {
+                return;
+            }
+            drop(inner);
+            thread::yield_now();
+        }
+    }
+
+    /// Makes the thread look around although nothing was pushed.
+    pub(super) fn poke(&self) {
+        self.lock().is_poked = true;
+        self.filled.notify_all();
     }
 
     /// Refuses new items. Those that wait are still handed out.

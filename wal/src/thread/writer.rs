@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use quorate_protocol::Ticket;
 
 use super::completion::{Completions, WriteCompletion};
+use super::making::MakerThread;
 use super::metrics::{SYNC_BUCKETS_US, ThreadMetrics};
 use super::scribe::{Scribe, Submission};
 use super::shared::{Shared, catching};
@@ -17,6 +18,8 @@ use crate::wal::Wal;
 
 pub(super) struct Writer<D: Disk> {
     scribe: Scribe<D>,
+    /// Fills the next segments, unless the log itself does.
+    maker: Option<MakerThread<D>>,
     shared: Arc<Shared>,
     on_completion: Arc<dyn Fn(Completions) + Send + Sync>,
     slow_sync: Duration,
@@ -25,6 +28,8 @@ pub(super) struct Writer<D: Disk> {
     metrics: ThreadMetrics,
     /// Submissions of the current set that were not answered yet.
     unanswered: Vec<(StreamId, Ticket)>,
+    /// True if a set was written since the log last left proof of what is durable.
+    owes_proof: bool,
     /// Set if the log's code panicked. Its state is not used any more.
     panicked: Option<Poisoned>,
 }
@@ -42,14 +47,22 @@ impl<D: Disk> Writer<D> {
     ) -> Self {
         Self {
             scribe: Scribe::new(wal),
+            maker: None,
             shared,
             on_completion,
             slow_sync,
             clock,
             metrics: ThreadMetrics::default(),
             unanswered: Vec::new(),
+            owes_proof: false,
             panicked: None,
         }
+    }
+
+    /// Leaves the next segments to another thread.
+    pub(super) fn leaving_segments_to(mut self, maker: MakerThread<D>) -> Self {
+        self.maker = Some(maker);
+        self
     }
 
     /// Runs until the queue is closed and empty. A log that failed, also by a panic, keeps answering, so that no caller
@@ -68,29 +81,40 @@ impl<D: Disk> Writer<D> {
             }
             self.refuse_unanswered();
         }
-        let Self { scribe, panicked: before, .. } = self;
+        let Self { scribe, maker, panicked: before, .. } = self;
+        // Nothing else may write to the directory when the log releases it.
+        drop(maker);
         match before {
             Some(poisoned) => Err(poisoned),
             None => catching(|| scribe.close()).unwrap_or_else(|panic| Err(panicked(&panic))),
         }
     }
 
-    /// Maximum time to wait for submissions before looking for room. `None`, without a limit, unless the log is low on
-    /// room.
+    /// Maximum time to wait for submissions before leaving proof of what is durable, or looking for room. `None`,
+    /// without a limit, if neither is due.
     fn patience(&self) -> Option<Duration> {
-        let is_wanted = self.panicked.is_none() && self.scribe.is_short_of_room();
-        is_wanted.then(|| if self.scribe.wal().is_making_room() { Duration::ZERO } else { ROOM_INTERVAL })
+        if self.panicked.is_some() {
+            return None;
+        }
+        let proof = self.owes_proof.then_some(IDLE_AFTER);
+        // A thread that makes room says when there is some.
+        let is_at_it = self.maker.is_none() && self.scribe.wal().is_making_room();
+        let room = if is_at_it { Duration::ZERO } else { ROOM_INTERVAL };
+        proof.into_iter().chain(self.scribe.is_short_of_room().then_some(room)).min()
     }
 
+    /// Carries out a set. An empty one means that none has come for a while.
     fn carry_out(&mut self, set: VecDeque<Submission>) {
-        if !set.is_empty() {
+        let is_idle = set.is_empty();
+        if !is_idle {
             let mut writes = self.write(set);
             self.sync(&mut writes);
             self.metrics.sets += 1;
             self.unanswered.clear();
             (self.on_completion)(Completions { writes, ..Completions::default() });
         }
-        let changes = self.scribe.settle(self.shared.writes.is_empty());
+        self.owes_proof = !is_idle;
+        let changes = self.scribe.settle(is_idle);
         if changes != Completions::default() {
             (self.on_completion)(changes);
         }
@@ -150,5 +174,8 @@ fn panicked(panic: &str) -> Poisoned {
     Poisoned { reason: format!("the log's code panicked: {panic}") }
 }
 
+/// Time without a submission after which the log leaves proof of what is durable. Under load the next batch carries the
+/// same proof, so that a marker after each batch would be written for nothing.
+const IDLE_AFTER: Duration = Duration::from_millis(5);
 /// Interval at which a log that is low on room checks whether there is room again.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);

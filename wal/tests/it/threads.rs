@@ -62,7 +62,7 @@ fn a_full_queue_refuses_and_takes_again_when_the_disk_goes_on() {
     thread.close().unwrap();
 }
 
-/// Writes, syncs and reads happen only on the log's two threads, whichever thread submits.
+/// Writes, syncs and reads happen only on the log's three threads, whichever thread submits.
 #[test]
 fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     let (disk, gate) = SlowDisk::new();
@@ -81,7 +81,10 @@ fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     while completions.recv().unwrap().loads.is_empty() {}
     assert!(thread.metrics().log.rotations > 1);
     thread.close().unwrap();
-    assert_eq!(gate.callers().into_iter().collect::<Vec<_>>(), ["quorate-log", "quorate-log-reads"]);
+    assert_eq!(
+        gate.callers().into_iter().collect::<Vec<_>>(),
+        ["quorate-log", "quorate-log-next", "quorate-log-reads"]
+    );
 }
 
 /// A bug in the log ends neither its thread nor the process: waiting and later callers get an error, and none hangs.

@@ -2,7 +2,9 @@
 //! Data", SC 2006), with buckets of the kind `straw2` and the tunables of the profile `jewel`, which has been the
 //! default since Jewel.
 
+mod indep;
 mod log;
+mod pool;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,6 +13,7 @@ use core::fmt;
 use super::jenkins::{lookup2, mix};
 use crate::error::display;
 use log::log2;
+pub use pool::CephPool;
 
 /// A bucket of a CRUSH map, such as a host, a rack or a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +40,27 @@ pub enum CrushStep {
         /// True to choose a device below each chosen item.
         leaf: bool,
     },
+    /// `step choose indep`, or `step chooseleaf indep` if `leaf` is set: for erasure-coded pools, where the position of
+    /// a device decides the part that it holds. A position for which nothing is found stays [`CRUSH_NONE`].
+    ChooseIndep {
+        /// Number of items to choose. If it is zero or negative, it is added to the number of wanted replicas.
+        count: i32,
+        /// Number of the bucket type to choose.
+        kind: u16,
+        /// True to choose a device below each chosen item.
+        leaf: bool,
+    },
+    /// `step set_choose_tries`: the number of tries for an item, in the steps that follow. Zero leaves it unchanged.
+    SetChooseTries(u32),
+    /// `step set_chooseleaf_tries`: the number of tries for the device below an item, in the steps that follow. Zero
+    /// leaves it unchanged.
+    SetChooseleafTries(u32),
     /// `step emit`.
     Emit,
 }
+
+/// Stands where a rule found no device (`CRUSH_ITEM_NONE`).
+pub const CRUSH_NONE: i32 = i32::MAX;
 
 /// Reason why buckets are not a CRUSH map. Nothing was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +79,10 @@ pub enum CrushError {
     },
     /// The bucket contains itself, directly or through other buckets.
     Circle(i32),
+    /// A pool has no placement groups or more than 2^20, or its size is zero.
+    BadPool,
+    /// The rule finds no device for this placement group.
+    Unplaced(u32),
 }
 
 display!(
@@ -69,6 +94,8 @@ display!(
         Self::BadKind(id) => write!(f, "bucket {id} has type zero, which is that of devices"),
         Self::UnknownItem { bucket, item } => write!(f, "bucket {bucket} has the item {item}, which does not exist"),
         Self::Circle(id) => write!(f, "bucket {id} contains itself"),
+        Self::BadPool => f.write_str("a pool has 1 to 1048576 placement groups, and a size of at least 1"),
+        Self::Unplaced(group) => write!(f, "the rule finds no device for placement group {group}"),
     }
 );
 
@@ -119,33 +146,45 @@ impl CrushMap {
     }
 
     /// Applies a rule to the input `x`, which for a placement group is [`ceph_input`]. Returns up to `replicas`
-    /// devices, and fewer if the rule finds no more. `reweight` returns a device's reweight in steps of 1/65536, from
-    /// zero (out) to one.
+    /// devices, and fewer if the rule finds no more; `indep` rules mark missing ones by [`CRUSH_NONE`]. `reweight`
+    /// returns a device's reweight in steps of 1/65536, from zero (out) to one.
     pub fn place(&self, rule: &[CrushStep], x: u32, replicas: usize, reweight: impl Fn(i32) -> u32) -> Vec<i32> {
         let (mut taken, mut placed) = (Vec::new(), Vec::new());
+        let mut search = Search { map: self, x, reweight: &reweight, tries: TRIES, leaf_tries: 1 };
         for step in rule {
             match *step {
                 CrushStep::Take(item) => taken = [item].into(),
                 CrushStep::ChooseFirstn { count, kind, leaf } => {
-                    let wanted = if count > 0 { 0 } else { i64::try_from(replicas).unwrap_or(i64::MAX) };
-                    let count = i64::from(count).saturating_add(wanted);
-                    let count = usize::try_from(count).unwrap_or(0);
+                    let count = wanted(count, replicas);
                     let mut chosen = Vec::new();
                     for bucket in taken.iter().filter_map(|item| self.buckets.get(item)) {
-                        let room = replicas - chosen.len();
-                        let mut search =
-                            Search { map: self, x, reweight: &reweight, found: Vec::new(), leaves: Vec::new() };
-                        search.choose(bucket, count, room, kind, leaf);
-                        chosen.extend(if leaf { search.leaves } else { search.found });
+                        chosen.extend(search.firstn(bucket, count, replicas - chosen.len(), kind, leaf));
                     }
                     taken = chosen;
                 }
+                CrushStep::ChooseIndep { count, kind, leaf } => {
+                    let count = wanted(count, replicas);
+                    let mut chosen = Vec::new();
+                    for bucket in taken.iter().filter_map(|item| self.buckets.get(item)) {
+                        chosen.extend(search.indep(bucket, count, replicas - chosen.len(), kind, leaf));
+                    }
+                    taken = chosen;
+                }
+                CrushStep::SetChooseTries(0) | CrushStep::SetChooseleafTries(0) => {}
+                CrushStep::SetChooseTries(tries) => search.tries = tries,
+                CrushStep::SetChooseleafTries(tries) => search.leaf_tries = tries,
                 CrushStep::Emit => {
                     placed.extend(taken.drain(..).take(replicas - placed.len()));
                 }
             }
         }
         placed
+    }
+
+    /// The weight of a device in steps of 1/65536, the sum of all buckets that have it.
+    fn device_weight(&self, device: i32) -> u32 {
+        let items = self.buckets.values().flat_map(|bucket| &bucket.items);
+        items.filter(|(item, _)| *item == device).fold(0, |sum, (_, weight)| sum.saturating_add(*weight))
     }
 
     /// Refuses buckets that contain themselves, so that every descent ends.
@@ -165,34 +204,63 @@ impl CrushMap {
     }
 }
 
-/// One `choose` from one bucket.
+/// The number of items that a step chooses from each bucket.
+fn wanted(count: i32, replicas: usize) -> usize {
+    let replicas = if count > 0 { 0 } else { i64::try_from(replicas).unwrap_or(i64::MAX) };
+    usize::try_from(i64::from(count).saturating_add(replicas)).unwrap_or(0)
+}
+
+/// The choices of one rule for one input.
 struct Search<'m, F> {
     map: &'m CrushMap,
     x: u32,
     reweight: &'m F,
-    found: Vec<i32>,
-    leaves: Vec<i32>,
+    /// Number of tries for an item.
+    tries: u32,
+    /// Number of tries for the device below an item.
+    leaf_tries: u32,
 }
 
 impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
-    fn choose(&mut self, bucket: &'m CrushBucket, count: usize, room: usize, kind: u16, leaf: bool) {
+    /// Chooses up to `count` distinct items below a bucket, but no more than there is room for; their devices if `leaf`
+    /// is set.
+    fn firstn(&self, bucket: &'m CrushBucket, count: usize, room: usize, kind: u16, leaf: bool) -> Vec<i32> {
+        let (mut found, mut leaves) = (Vec::new(), Vec::new());
         for rep in 0..u32::try_from(count).unwrap_or(u32::MAX) {
-            if self.found.len() == room {
-                return;
+            if found.len() == room {
+                break;
             }
-            for failures in 0..TRIES {
+            for failures in 0..self.tries {
                 let r = rep.wrapping_add(failures);
                 match self.descend(bucket, r, kind) {
                     Descent::DeadEnd => break,
                     Descent::Empty => {}
+                    Descent::Found(item) if found.contains(&item) || (item >= 0 && self.is_out(item)) => {}
                     Descent::Found(item) => {
-                        if self.accept(item, r, leaf) {
+                        let device = if leaf { self.leaf_below(item, r, &leaves) } else { Some(item) };
+                        if let Some(device) = device {
+                            found.push(item);
+                            leaves.push(device);
                             break;
                         }
                     }
                 }
             }
         }
+        leaves
+    }
+
+    /// A device below an item that is in, and not among those taken. The tries begin with the number of the outer try.
+    fn leaf_below(&self, item: i32, r: u32, taken: &[i32]) -> Option<i32> {
+        let Some(bucket) = self.map.buckets.get(&item) else { return Some(item) };
+        for failures in 0..self.leaf_tries {
+            match self.descend(bucket, r.wrapping_add(failures), 0) {
+                Descent::Found(device) if !taken.contains(&device) && !self.is_out(device) => return Some(device),
+                Descent::DeadEnd => return None,
+                _ => {}
+            }
+        }
+        None
     }
 
     fn descend(&self, mut bucket: &'m CrushBucket, r: u32, kind: u16) -> Descent {
@@ -206,26 +274,6 @@ impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
                 None => return Descent::DeadEnd,
             }
         }
-    }
-
-    /// Accepts an item unless it was chosen already, or is out, or has no device that is free and in.
-    fn accept(&mut self, item: i32, r: u32, leaf: bool) -> bool {
-        if self.found.contains(&item) || (item >= 0 && self.is_out(item)) {
-            return false;
-        }
-        if leaf {
-            let device = match self.map.buckets.get(&item) {
-                None => item,
-                // One try, with the number of the outer try.
-                Some(bucket) => match self.descend(bucket, r, 0) {
-                    Descent::Found(device) if !self.leaves.contains(&device) && !self.is_out(device) => device,
-                    _ => return false,
-                },
-            };
-            self.leaves.push(device);
-        }
-        self.found.push(item);
-        true
     }
 
     fn is_out(&self, device: i32) -> bool {
@@ -296,7 +344,7 @@ const SEED: u32 = 1_315_423_911;
 const X: u32 = 231_232;
 const Y: u32 = 1232;
 
-/// Number of tries for a replica: `choose_total_tries` plus one.
+/// Number of tries for an item: `choose_total_tries` plus one.
 const TRIES: u32 = 51;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-"""Ceph 16.2.15's `crushtool` (Debian's `ceph-base`): maps of hosts, some in racks, under one root, by `chooseleaf firstn 0`.
+"""Ceph 16.2.15's `crushtool` (Debian's `ceph-base`): maps of hosts, some in racks, under one root, by `chooseleaf firstn 0`, or by `indep`
+with the numbers of tries that pools with erasure codes have.
 
 `python3 crush.py > crush.tsv`. A case has the type of what is chosen, the replicas, and reweights of devices in its settings; a server is a
 device, its weight and its host and rack. Owners of the inputs 0 to 1999 are written as one number, in which each device is a digit to the
-base 1000, counted from one.
+base 1000, counted from one; 999 stands for none.
 """
 import os
 import re
@@ -36,6 +37,13 @@ CASES = [
     ("five", "host", 5, {}, flat(20, 4, odd)),
     ("thirty-hosts", "host", 3, {17: 0.7}, flat(30, 4, odd)),
     ("three-hundred", "host", 3, {}, flat(100, 3, odd)),
+    ("indep", "host indep", 3, {}, flat(6, 3, odd)),
+    ("indep-five", "host indep", 5, {}, flat(20, 4, odd)),
+    ("indep-out", "host indep", 4, {0: 0, 3: 0, 4: 0, 5: 0, 7: 0.5}, flat(6, 3, odd)),
+    ("indep-too-few", "host indep", 5, {}, flat(4, 2, odd)),
+    ("indep-devices", "osd indep", 5, {1: 0.3, 2: 0}, flat(4, 3, odd)),
+    ("indep-racks", "rack indep", 4, {}, racks(flat(12, 2, odd), 2)),
+    ("indep-zero", "host indep", 4, {}, flat(6, 2, lambda osd: 0 if osd < 2 else 1)),
     ("forty-racks", "rack", 3, {}, racks(flat(120, 2, odd), 3)),
 ]
 TUNABLES = {"choose_local_tries": 0, "choose_local_fallback_tries": 0, "choose_total_tries": 50, "chooseleaf_descend_once": 1,
@@ -59,9 +67,11 @@ for name, kind, replicas, reweights, osds in CASES:
     else:
         top = [bucket("rack", f"rack{rack}", -1000 - rack, [item for other, item in built if other == rack]) for rack in sorted({rack for rack, _ in built})]
     bucket("root", "default", -1, top)
-    choose = "choose" if kind == "osd" else "chooseleaf"
-    lines += ["rule r {", " id 0", " type replicated", " min_size 1", " max_size 10", " step take default",
-              f" step {choose} firstn 0 type {kind}", " step emit", "}"]
+    type, mode = (kind + " firstn").split()[:2]
+    choose = "choose" if type == "osd" else "chooseleaf"
+    tries = [" step set_chooseleaf_tries 5", " step set_choose_tries 100"] if mode == "indep" else []
+    lines += ["rule r {", " id 0", f" type {'erasure' if tries else 'replicated'}", " min_size 1", " max_size 10", *tries, " step take default",
+              f" step {choose} {mode} 0 type {type}", " step emit", "}"]
     with open("map.txt", "w") as file:
         file.write("\n".join(lines) + "\n")
     subprocess.run(["crushtool", "-c", "map.txt", "-o", "map"], check=True)
@@ -69,6 +79,7 @@ for name, kind, replicas, reweights, osds in CASES:
     out = subprocess.run(["crushtool", "-i", "map", "--test", "--rule", "0", "--num-rep", str(replicas), "--min-x", "0", "--max-x", "1999",
                           "--show-mappings", *weights], check=True, capture_output=True, text=True)
     found = re.findall(r"CRUSH rule 0 x \d+ \[([\d,]*)\]", out.stdout + out.stderr)
-    owners = [sum((int(device) + 1) * 1000**place for place, device in enumerate(filter(None, line.split(",")))) for line in found]
+    digit = lambda device: 999 if device == str(2**31 - 1) else int(device) + 1
+    owners = [sum(digit(device) * 1000**place for place, device in enumerate(filter(None, line.split(",")))) for line in found]
     servers = [(f"osd.{osd}", weight, f"host={host}") + ((f"rack={rack}",) if rack is not None else ()) for osd, weight, host, rack in osds]
     case(name, servers, owners, kind, replicas, *[f"{osd}={weight}" for osd, weight in reweights.items()])

@@ -68,6 +68,10 @@ struct ServeArguments {
     /// Allows addresses that other machines can reach, unencrypted
     #[arg(long)]
     insecure: bool,
+    /// Looks for work for 300 us before it sleeps. A few clients get answers sooner, and the machine should have
+    /// processors to spare
+    #[arg(long)]
+    spin: bool,
 }
 
 #[derive(Args)]
@@ -129,7 +133,7 @@ fn serve(arguments: &ServeArguments) -> CommandResult {
     let _log = log_to_stderr("info");
     let config = ClusterConfig::read(&arguments.config)?;
     let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
-    serve::run(&config, arguments.node, exposure)
+    serve::run(&config, arguments.node, exposure, arguments.spin)
 }
 
 fn print_status(arguments: &StatusArguments) -> CommandResult {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use quorate_examples::kv::config::{ClusterConfig, Exposure};
 use quorate_examples::kv::descriptors;
@@ -10,7 +11,7 @@ use quorate_examples::kv::node::{NodeOptions, RunningNode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs the node until a signal stops it. If it stops by itself, that is an error.
-pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bool) -> Result<(), Box<dyn Error>> {
     let node = config.node(id, exposure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // From here on closing the terminal does not end the process. Until the node runs, a signal to stop ends the
@@ -26,6 +27,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure) -> Result
         clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),
         snapshot_entries: config.snapshot_entries,
+        spin: if spins { SPIN } else { Duration::ZERO },
         engine: config.engine,
         client: bind(node.client)?,
         http: Some((bind(node.http)?, metrics)),
@@ -50,6 +52,9 @@ async fn ignore(mut hangups: Signal) -> Result<(), Box<dyn Error>> {
     }
     std::future::pending().await
 }
+
+/// Time for which a node that spins looks for work before it sleeps. Longer than a sync of a fast disk takes.
+const SPIN: Duration = Duration::from_micros(300);
 
 fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
     TcpListener::bind(address).map_err(|error| format!("{address}: {error}").into())

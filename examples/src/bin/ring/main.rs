@@ -3,6 +3,7 @@
 
 mod algorithm;
 mod balance;
+mod circle;
 mod config;
 mod error;
 mod explain;
@@ -44,7 +45,7 @@ enum Command {
     Balance(balance::Options),
     /// Prints the keys that move between two sets of nodes, and the share moved beside the minimum.
     Move(movement::Options),
-    /// Draws the load of each node, and with `--to` the keys that move, as SVG.
+    /// Draws the load of each node, the ring itself if it is one, and with `--to` the keys that move, as SVG.
     Plot(plot::Options),
 }
 

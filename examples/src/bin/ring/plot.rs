@@ -1,4 +1,4 @@
-//! `ring plot`: bars of each node's load, and of the keys that it loses and gains.
+//! `ring plot`: bars of each node's load, the ring itself, and bars of the keys that a node loses and gains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::algorithm::Built;
 use crate::balance::{Load, loads, ratio};
+use crate::circle::{Arc, Circle};
 use crate::error::Failure;
 use crate::movement::Flows;
 use crate::{Placing, Sampling, input, sample};
@@ -44,6 +45,9 @@ pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure>
     let mut picture = Picture::default();
     let what = format!("{} on {} nodes", options.placing.shown(), before.placement().nodes().len());
     picture.loads(&what, &loads(before.placement(), &hashes));
+    if let Some(circle) = Circle::of(&before) {
+        picture.circle(&circle);
+    }
     if let Some(to) = &options.to {
         let after = before.changed(&options.placing, options.placing.algorithm()?, input::nodes(to)?)?;
         let names = |built: &Built| -> Vec<String> {
@@ -99,6 +103,48 @@ impl Picture {
         self.rule(y(1.0), "#c0392b");
         self.height = bottom;
         self.names(loads.iter().map(|load| load.name.as_str()), slot);
+    }
+
+    /// The ring, from the top clockwise, with the nodes and their colours beside it.
+    fn circle(&mut self, circle: &Circle) {
+        let how = if circle.is_exact { "each part in its place" } else { "too many parts: owners at 4096 hashes" };
+        self.heading(
+            &format!("Ring of {} parts", circle.tokens),
+            &format!("the hash zero is at the top, and grows clockwise; {how}"),
+        );
+        let (middle, centre) = (LEFT + RADIUS, self.height + RADIUS + 4.0);
+        let count = ratio(circle.nodes.len() as u64);
+        let colour =
+            |node: usize| format!("hsl({:.0},60%,{}%)", 360.0 * ratio(node as u64) / count, 45 + node % 3 * 10);
+        let point = |turn: f64, radius: f64| {
+            let angle = turn * std::f64::consts::TAU;
+            (middle + radius * angle.sin(), centre - radius * angle.cos())
+        };
+        for Arc { node, from, to } in &circle.arcs {
+            // An arc of a whole turn has no direction.
+            for (from, to) in [(*from, f64::midpoint(*from, *to)), (f64::midpoint(*from, *to), *to)] {
+                let [(x1, y1), (x2, y2)] = [from, to].map(|turn| point(turn, RADIUS));
+                let [(x3, y3), (x4, y4)] = [to, from].map(|turn| point(turn, RADIUS * 0.6));
+                let (outer, inner) = (RADIUS, RADIUS * 0.6);
+                let _ = writeln!(
+                    self.body,
+                    r#"<path d="M{x1:.2} {y1:.2}A{outer} {outer} 0 0 1 {x2:.2} {y2:.2}L{x3:.2} {y3:.2}A{inner} {inner} 0 0 0 {x4:.2} {y4:.2}Z" fill="{}"/>"#,
+                    colour(*node)
+                );
+            }
+        }
+        let named = circle.nodes.iter().enumerate().filter(|(_, (name, _))| !name.is_empty());
+        for (row, (node, (name, share))) in (0_u32..).zip(named.take(LEGEND_ROWS)) {
+            let y = centre - RADIUS + 18.0 * f64::from(row);
+            let x = middle + RADIUS + 40.0;
+            self.bar(x, y, 12.0, 12.0, &colour(node), name);
+            self.text(x + 20.0, y + 10.0, "start", &format!("{} {:.2} %", short(name), 100.0 * share));
+        }
+        if circle.nodes.len() > LEGEND_ROWS {
+            let rest = format!("and {} more", circle.nodes.len() - LEGEND_ROWS);
+            self.text(middle + RADIUS + 60.0, centre + RADIUS, "start", &rest);
+        }
+        self.height = centre + RADIUS + 12.0;
     }
 
     /// Two bars for each node that changes: the keys it loses, to the left, and those it gains, to the right.
@@ -229,3 +275,5 @@ const PLOT_HEIGHT: f64 = 260.0;
 /// Room for a name, horizontal or rotated.
 const NAME_WIDTH: f64 = 80.0;
 const FLOW_ROWS: usize = 50;
+const RADIUS: f64 = 180.0;
+const LEGEND_ROWS: usize = 18;

@@ -70,6 +70,23 @@ fn every_algorithm_owns_balances_moves_and_draws() {
     }
 }
 
+/// The parts of a ring are drawn with the shares that they have: all of the circle for a node alone.
+#[test]
+fn a_ring_is_drawn() {
+    let picture = |nodes, command: &str| {
+        ring(&[("nodes", nodes)], &format!("plot --nodes @nodes --samples 1000 --algorithm {command}")).unwrap()
+    };
+    let arcs = |picture: &str| picture.matches("<path").count();
+    let three = picture("a\nb 2\nc\n", "ring --virtual-nodes 10");
+    assert!(three.contains("Ring of 40 parts"), "{three}");
+    // A part goes round the end, and each arc is drawn in halves.
+    assert_eq!(arcs(&three), 2 * 41);
+    assert!(picture("a\n", "ketama").contains("a 100.00 %"));
+    let many = picture("a\nb\n", "ring --virtual-nodes 3000");
+    assert!(many.contains("too many parts") && arcs(&many) == 2 * 4096);
+    assert_eq!(arcs(&picture("a\nb\n", "maglev")), 0);
+}
+
 #[test]
 fn replicas_are_distinct_and_follow_the_zones() {
     let nodes = ("nodes", "a 1 east r1\nb 1 east r1\nc 1 east r2\nd 2 west r1\n");
@@ -192,6 +209,36 @@ fn a_swift_ring_places_as_swift_does() {
 }
 
 #[test]
+fn a_crush_map_places_as_ceph_does() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../consistent-hash/tests/golden/systems/");
+    let table = fs::read_to_string(format!("{golden}crush-map.tsv")).unwrap();
+    let lines: Vec<[&str; 4]> =
+        table.lines().map(|line| line.split('\t').collect::<Vec<_>>().try_into().unwrap()).collect();
+    for (rule, size, more) in [
+        ("replicated", 3, "--numeric --reweights osd.4=0.5,osd.9=0"),
+        ("racks", 4, "--numeric --reweights osd.4=0.5,osd.9=0"),
+        ("on_ssd", 3, "--numeric --reweights osd.9=0"),
+        ("erasure", 6, "--numeric --reweights osd.4=0.5"),
+        ("mixed", 3, "--numeric --reweights osd.4=0.5,osd.9=0"),
+        ("object", 3, ""),
+    ] {
+        let wanted: Vec<_> = lines.iter().filter(|line| line[0] == rule).collect();
+        let keys: String = wanted.iter().map(|line| format!("{}\n", line[2])).collect();
+        let rule = if rule == "object" { "replicated" } else { rule };
+        let command = format!(
+            "owners --config {golden}crush-map.txt --format crush --rule {rule} --pg-num 192 --pool-size {size} \
+             --replicas {size} --keys @keys {more}"
+        );
+        let placed = ring(&[("keys", &keys)], &command).unwrap();
+        assert_eq!(placed.lines().count(), wanted.len());
+        for (line, [.., devices]) in placed.lines().zip(wanted) {
+            let expected: Vec<_> = devices.split(',').map(|device| format!("osd.{device}")).collect();
+            assert_eq!(line.split_once('\t').unwrap().1, expected.join(","), "{rule} {line}");
+        }
+    }
+}
+
+#[test]
 fn bad_configurations_are_refused_by_line() {
     let complaints = [
         ("nginx", "upstream a { server x weight=0; }", "@file, line 1: nginx takes no weight of zero"),
@@ -219,6 +266,16 @@ fn bad_configurations_are_refused_by_line() {
             "a:\n  distribution: random\n",
             "@file, line 2: the distribution \"random\" places no key for certain",
         ),
+        ("crush", "host a {\n", "@file, line 1: the block has no end"),
+        ("crush", "# map\n\ndevice x osd.0\n", "@file, line 3: \"x\" is no such number"),
+        (
+            "crush",
+            "type 1 host\nhost a {\n alg straw\n}\n",
+            "@file, line 3: buckets of the kind straw are not read, only straw2",
+        ),
+        ("crush", "type 1 host\nhost a {\n item osd.0 weight 1\n}\n", "@file, line 3: \"osd.0\" is not known"),
+        ("crush", "choose_args 1 {\n}\n", "@file, line 1: weight sets (choose_args) are not read"),
+        ("crush", "", "@file: the tunable choose_local_tries is 2; only the profile jewel and later ones are read"),
         ("redis-nodes", "a b c\n", "@file, line 1: this is no line of CLUSTER NODES: fields are missing"),
         ("redis-nodes", "a b:1 master - 0 0 1 connected 0-16384\n", "@file, line 1: \"0-16384\" is no range of slots"),
         ("redis-nodes", "a b:1 master - 0 0 1 connected 0-5 5\n", "@file, line 1: slot 5 is on b:1 as well"),

@@ -69,6 +69,11 @@ impl CallList {
         place.is_call.then_some(place.operation)
     }
 
+    /// The operation at this position, and whether it is its call; `None` at the end.
+    pub(super) fn at(&self, place: usize) -> Option<(usize, bool)> {
+        self.places.get(place).map(|place| (place.operation, place.is_call))
+    }
+
     /// The operation whose call or answer is at this position.
     pub(super) fn operation(&self, place: usize) -> usize {
         self.places[place].operation

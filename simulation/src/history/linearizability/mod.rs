@@ -3,7 +3,7 @@
 //! If no state is left twice, a comparison of intervals decides (see `zones`). All other histories need a search.
 //!
 //! The search is that of Wing and Gong ("Testing and Verifying Concurrent Objects", JPDC 1993) with Lowe's memory of
-//! failed attempts ("Testing for Linearizability", CCPE 2017), and five things that keep it fast:
+//! failed attempts ("Testing for Linearizability", CCPE 2017), and six things that keep it fast:
 //!
 //! - A call that only reads is put into the order as soon as it fits: if any order exists, one with the call at this
 //!   position exists.
@@ -14,12 +14,15 @@
 //!   the same effect only the one that was made first is tried, because it can do whatever another would do.
 //! - A state that a waiting call still wants is not left if no other call restores it. A write that no remaining call
 //!   can see comes as soon as no remaining call can see the state that it overwrites.
+//! - A state from which an answer can be reached no more is given up, if no remaining call overwrites it with one from
+//!   which that answer can be reached.
 //! - The set of required calls in the order is remembered as a 128-bit sum of random numbers, one for each call
 //!   (Zobrist, "A New Hashing Method with Application for Game Playing", 1970). Two of 10^7 sets have the same sum with
 //!   a chance of 10^-25; then an order could be missed.
 
 mod budget;
 mod call_list;
+mod outlook;
 mod timed;
 mod uses;
 mod zones;
@@ -30,6 +33,7 @@ use quorate_protocol::Random;
 
 use super::Model;
 use call_list::{CallList, HEAD, Optional};
+use outlook::Outlook;
 use uses::Uses;
 
 pub use budget::SearchBudget;
@@ -68,12 +72,10 @@ pub(super) fn longest_order<M: Model>(
     budget: &mut SearchBudget,
 ) -> Option<(Vec<usize>, usize)> {
     // Conclusions from later calls would stop the search before the impossible answer.
-    let mut search = Search::new(model, operations);
-    search.uses.are_known = false;
+    let mut search = Search::without_conclusions(model, operations);
     search.run(budget, None).ok()?;
     let furthest = search.furthest;
-    let mut again = Search::new(model, operations);
-    again.uses.are_known = false;
+    let mut again = Search::without_conclusions(model, operations);
     again.run(budget, Some(furthest)).ok()?;
     Some((again.order(), again.calls.operation(furthest)))
 }
@@ -101,15 +103,16 @@ struct Search<'a, M: Model> {
     /// The optional calls in the order, ascending.
     optional_taken: Vec<u32>,
     uses: Uses<M::State>,
-    /// Failed attempts: the required calls in the order, the state, and whether it is unseen; with the optional calls
-    /// of each.
+    outlook: Outlook,
+    /// Failed attempts: the required calls in the order, the state if a remaining call can see something of it, and
+    /// whether it is unseen; with the optional calls of each.
     in_vain: HashMap<Tried<M::State>, Vec<Box<[u32]>>>,
     remembered: usize,
     /// The furthest answer that could not be passed, as a position in the list.
     furthest: usize,
 }
 
-type Tried<S> = (u128, S, bool);
+type Tried<S> = (u128, Option<S>, bool);
 
 struct Step<S> {
     operation: usize,
@@ -148,12 +151,21 @@ impl<'a, M: Model> Search<'a, M> {
             summands: operations.iter().map(|_| summand()).collect(),
             optional_taken: Vec::new(),
             uses: Uses::new(model, operations, &optional),
+            outlook: Outlook::new(model, operations, &optional),
             twins: twins(model, operations, &optional),
             optional,
             in_vain: HashMap::new(),
             remembered: 0,
             furthest: 0,
         }
+    }
+
+    /// A search that concludes nothing from calls that come later.
+    fn without_conclusions(model: &'a M, operations: &'a [Timed<M::Operation>]) -> Self {
+        let mut search = Self::new(model, operations);
+        search.uses.are_known = false;
+        search.outlook.close();
+        search
     }
 
     /// Searches until there is an order, or no attempt is left, or an order up to the answer at `until` is found.
@@ -168,7 +180,7 @@ impl<'a, M: Model> Search<'a, M> {
             if let Some(choice) = self.next_choice(from, blocked, budget)? {
                 self.take(choice);
                 self.absorb(budget)?;
-                if !self.is_in_vain(budget)? {
+                if !self.is_lost(budget)? && !self.is_in_vain(budget)? {
                     from = Choice::Required { call: HEAD };
                     continue;
                 }
@@ -250,7 +262,7 @@ impl<'a, M: Model> Search<'a, M> {
         {
             budget.spend()?;
             let is_next = !optional.is_taken && self.twins[number].is_none_or(|twin| self.optional[twin].is_taken);
-            if is_next && self.fits(optional.operation) {
+            if is_next && self.fits(optional.operation) && !self.is_for_nothing(optional.operation, budget)? {
                 budget.charge(self.optional_taken.len())?;
                 return Ok(Some(Choice::Optional { number }));
             }
@@ -266,6 +278,17 @@ impl<'a, M: Model> Search<'a, M> {
         let operation = &self.operations[operation].operation;
         let is_waste = self.is_unseen && self.model.overwrites(operation);
         !is_waste && !self.model.reads_only(operation) && self.model.apply(&self.state, operation).is_some()
+    }
+
+    /// True if no remaining call can see anything of the state that the call would leave. Calls of unknown outcome need
+    /// not come then.
+    fn is_for_nothing(&self, operation: usize, budget: &mut SearchBudget) -> Result<bool, Spent> {
+        let operation = &self.operations[operation].operation;
+        if self.model.overwrites(operation) || !self.model.is_blind(operation) {
+            return Ok(false);
+        }
+        let Some(after) = self.model.apply(&self.state, operation) else { return Ok(false) };
+        self.outlook.is_out_of_sight(self.model, self.operations, &self.calls, &after, budget)
     }
 
     fn take(&mut self, choice: Choice) {
@@ -285,6 +308,7 @@ impl<'a, M: Model> Search<'a, M> {
             }
         };
         self.uses.place(operation);
+        self.outlook.place(operation);
         let after = self.model.apply(&self.state, &self.operations[operation].operation);
         let state = std::mem::replace(&mut self.state, after.expect("a chosen call fits"));
         self.path.push(Step { operation, state, is_unseen: self.is_unseen, choice });
@@ -296,6 +320,7 @@ impl<'a, M: Model> Search<'a, M> {
         while let Some(step) = self.path.pop() {
             self.state = step.state;
             self.uses.take_back(step.operation);
+            self.outlook.take_back(step.operation);
             self.is_unseen = step.is_unseen;
             match step.choice {
                 Choice::Forced { .. } => {
@@ -317,8 +342,12 @@ impl<'a, M: Model> Search<'a, M> {
         None
     }
 
+    fn is_lost(&self, budget: &mut SearchBudget) -> Result<bool, Spent> {
+        self.outlook.is_lost(self.model, self.operations, &self.calls, &self.state, budget)
+    }
+
     fn is_in_vain(&self, budget: &mut SearchBudget) -> Result<bool, Spent> {
-        let key = (self.signature, self.state.clone(), self.is_unseen);
+        let key = self.attempt(budget)?;
         let Some(sets) = self.in_vain.get(&key) else { return Ok(false) };
         for set in sets {
             budget.charge(1 + set.len())?;
@@ -329,11 +358,17 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(false)
     }
 
+    fn attempt(&self, budget: &mut SearchBudget) -> Result<Tried<M::State>, Spent> {
+        let outlook = &self.outlook;
+        let is_out_of_sight = outlook.is_out_of_sight(self.model, self.operations, &self.calls, &self.state, budget)?;
+        Ok((self.signature, (!is_out_of_sight).then(|| self.state.clone()), self.is_unseen))
+    }
+
     fn remember(&mut self, budget: &mut SearchBudget) -> Result<(), Spent> {
         if self.remembered >= REMEMBERED_BYTES_MAX / (2 * size_of::<Tried<M::State>>() + SET_BYTES) {
             return Ok(());
         }
-        let key = (self.signature, self.state.clone(), self.is_unseen);
+        let key = self.attempt(budget)?;
         let sets = self.in_vain.entry(key).or_default();
         budget.charge(sets.len() * (1 + self.optional_taken.len()))?;
         sets.retain(|set| {

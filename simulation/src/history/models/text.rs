@@ -5,7 +5,7 @@
 //! randomized pattern-matching algorithms", IBM Journal of Research and Development 31 (1987)). Two of 10^7 texts have
 //! equal sums with a chance of about 10^-18.
 
-use std::marker::PhantomData;
+use std::collections::HashMap;
 
 use super::super::datum::Datum;
 use super::super::pairing::{Call, CallOutcome};
@@ -18,7 +18,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut
     if budget.charge(size).is_err() {
         return Judged::Undecided;
     }
-    Searched::new(TextModel(PhantomData), calls, operation).judge(budget, explaining)
+    Searched::new(TextModel::of(calls), calls, operation).judge(budget, explaining)
 }
 
 /// The effect that a call had or may have had; `None` if the call contains no information.
@@ -41,7 +41,35 @@ fn text(datum: &Datum) -> &str {
 }
 
 /// A text that is replaced or appended to.
-struct TextModel<'a>(PhantomData<&'a str>);
+struct TextModel<'a> {
+    /// For each text that was got: the sums of the beginnings of one that begins with it, by their lengths.
+    beginnings: HashMap<&'a str, usize>,
+    sums: Vec<Vec<[u64; 2]>>,
+}
+
+impl<'a> TextModel<'a> {
+    fn of(calls: &[&'a Call]) -> Self {
+        let is_got = |call: &&&Call| call.function == Function::Get && call.outcome == CallOutcome::Ok;
+        let mut got: Vec<&str> = calls.iter().filter(is_got).map(|call| text(&call.answered)).collect();
+        got.sort_unstable();
+        got.dedup();
+        let mut model = Self { beginnings: HashMap::new(), sums: Vec::new() };
+        let (mut room, mut longest) = (BEGINNINGS_MAX, None);
+        // A text that begins with another comes after it, so that from behind the longest comes first.
+        for text in got.into_iter().rev() {
+            if !longest.is_some_and(|longest: &str| longest.starts_with(text)) {
+                if text.len() > room {
+                    continue;
+                }
+                room -= text.len();
+                longest = Some(text);
+                model.sums.push(Sums::of_beginnings(text));
+            }
+            model.beginnings.insert(text, model.sums.len() - 1);
+        }
+        model
+    }
+}
 
 #[derive(Clone, Copy)]
 struct TextOperation<'a> {
@@ -71,6 +99,19 @@ impl Sums {
             *sum = text.bytes().fold(0, |sum, byte| add(multiply(sum, base), u64::from(byte) + 1));
         }
         Self { length: text.len() as u64, sums }
+    }
+
+    /// The sums of all beginnings of a text, the empty one first.
+    fn of_beginnings(text: &str) -> Vec<[u64; 2]> {
+        let mut sums = [0; 2];
+        let mut all = vec![sums];
+        for byte in text.bytes() {
+            for (sum, base) in sums.iter_mut().zip(BASES) {
+                *sum = add(multiply(*sum, base), u64::from(byte) + 1);
+            }
+            all.push(sums);
+        }
+        all
     }
 
     /// The sums of this text followed by the other.
@@ -135,6 +176,21 @@ impl<'a> Model for TextModel<'a> {
     fn leaves(&self, operation: &TextOperation<'a>) -> Option<Sums> {
         (operation.does == Does::Put).then_some(operation.sums)
     }
+
+    fn is_blind(&self, operation: &TextOperation<'a>) -> bool {
+        operation.does != Does::Get
+    }
+
+    /// Without a put a text only grows.
+    fn can_reach(&self, state: &Sums, operation: &TextOperation<'a>) -> Option<bool> {
+        if operation.does != Does::Get {
+            return None;
+        }
+        let sums = &self.sums[*self.beginnings.get(operation.text)?];
+        let is_no_longer = state.length <= operation.sums.length;
+        let beginning = usize::try_from(state.length).ok().filter(|_| is_no_longer).and_then(|length| sums.get(length));
+        Some(beginning == Some(&state.sums))
+    }
 }
 
 impl<'a> Described for TextModel<'a> {
@@ -173,4 +229,6 @@ fn shortened(text: &str) -> String {
 /// 2^61 - 1, a prime.
 const MODULUS: u64 = (1 << 61) - 1;
 const BASES: [u64; 2] = [0x0b4f_23d1_9a6e_5c37, 0x13d8_7e0a_41c5_92ef];
+/// Number of bytes of texts whose beginnings are summed up, for each key.
+const BEGINNINGS_MAX: usize = 16 << 20;
 const SHOWN_MAX: usize = 60;

@@ -1,5 +1,6 @@
 //! Placement from the configuration of other programs.
 
+mod crush;
 mod file;
 mod haproxy;
 mod nginx;
@@ -29,6 +30,9 @@ pub(crate) enum Format {
     RedisNodes,
     /// Swift: an `object.ring.gz`; keys are `/account/container/object`.
     Swift,
+    /// Ceph: a CRUSH map as `crushtool -d` prints it, with `--pg-num` and others for the pool; keys are names of
+    /// objects.
+    Crush,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +56,9 @@ pub(crate) struct Source {
     /// `swift_hash_path_suffix` of the cluster.
     #[arg(long, value_name = "TEXT", default_value = "")]
     swift_suffix: String,
+
+    #[command(flatten)]
+    ceph: crush::PoolOptions,
 }
 
 impl Source {
@@ -65,6 +72,7 @@ impl Source {
             Format::Haproxy => ring(haproxy::read(&file)?)?,
             Format::Twemproxy => twemproxy::read(&file)?,
             Format::RedisNodes => redis::read(&file)?,
+            Format::Crush => crush::read(&file, &self.ceph)?,
             Format::Swift => swift::read(&file, self.swift_prefix.as_bytes(), self.swift_suffix.as_bytes())?,
         }))
     }
