@@ -41,8 +41,8 @@ impl<E: Election> ReplicaBackend<E> {
 }
 
 impl<E: Election> Backend for ReplicaBackend<E> {
-    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {
-        let outcome = self.replica.propose(batch);
+    fn write(&self, entry: Bytes) -> impl Future<Output = Written> + 'static {
+        let outcome = self.replica.propose(entry);
         async { written(outcome.await) }
     }
 
@@ -71,7 +71,7 @@ impl<E: Election> Backend for ReplicaBackend<E> {
 
 fn written(outcome: Outcome) -> Written {
     match outcome {
-        Outcome::Applied(outcomes) => Written::Applied(outcomes),
+        Outcome::Applied(replies) => Written::Applied(replies),
         Outcome::NotApplied(reason) => Written::NotApplied(match reason {
             NotApplied::Overloaded | NotApplied::Refused { reason: RefuseReason::Overloaded, .. } => Reason::Overloaded,
             NotApplied::Refused { reason: RefuseReason::DiskFull, .. } => Reason::DiskFull,

@@ -1,6 +1,7 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 //!
-//! [`store`] is the replicated state machine, [`resp`] the protocol of clients, [`command`] their commands.
+//! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
+//! [`command`] their commands.
 //! [`connection`] orders one client's requests and replies, and [`server`] gives connections their sockets. [`config`]
 //! is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`members`] the changes of
 //! members, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`backend`] connects
@@ -15,11 +16,13 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod descriptors;
+pub mod entry;
 pub mod http;
 pub mod logging;
 mod machine;
 pub mod members;
 pub mod node;
+pub mod random;
 pub mod resp;
 pub mod server;
 pub mod status;

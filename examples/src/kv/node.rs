@@ -206,7 +206,7 @@ fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
         ..ReplicaSettings::default()
     };
     let builder = Server::builder(cluster, data).spin(*spin);
-    let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store()?);
+    let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store());
     Ok(peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();
         if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }

@@ -23,13 +23,14 @@ use tokio::time::timeout;
 use super::accept::accept;
 use super::command::{About, Answer, At, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
+use super::random;
 use super::store::Store;
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
 /// Dropping one loses only the answer.
 pub trait Backend: Clone + 'static {
-    /// Proposes a batch of writes.
-    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static;
+    /// Proposes an entry of writes.
+    fn write(&self, entry: Bytes) -> impl Future<Output = Written> + 'static;
 
     /// Reads the store. All pending reads share one round for linearizability.
     fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
@@ -152,7 +153,7 @@ impl<B: Backend> Server<B> {
         let mut pending = VecDeque::new();
         let mut commands = 0;
         loop {
-            connection.set_wall(wall_ms());
+            connection.set_moment(wall_ms(), random::fresh());
             while let Some(work) = connection.next_work() {
                 self.begin(work, &mut pending);
             }
@@ -192,8 +193,8 @@ impl<B: Backend> Server<B> {
 
     fn begin(&self, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
-            Work::Write { slot, batch } => {
-                let answer = PendingAnswer::Write(Box::pin(self.backend.write(batch)));
+            Work::Write { slot, entry } => {
+                let answer = PendingAnswer::Write(Box::pin(self.backend.write(entry)));
                 pending.push_back(Pending { slot, answer });
             }
             Work::Read { slot, batch, freshness } => {
@@ -297,7 +298,7 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
     while let Some(Pending { slot, answer }) = pending.front_mut() {
         match answer {
             PendingAnswer::Write(written) => match written.as_mut().poll(context) {
-                Poll::Ready(written) => connection.on_written(*slot, &written),
+                Poll::Ready(written) => connection.on_written(*slot, written),
                 Poll::Pending => break,
             },
             PendingAnswer::Read(read) => match read.as_mut().poll(context) {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use quorate_examples::kv::command::{At, ServerInfo};
+use quorate_examples::kv::command::{At, ServerInfo, apply};
 use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
 use quorate_examples::kv::resp::split_inline;
 use quorate_examples::kv::store::Store;
@@ -209,7 +209,7 @@ struct OneStore {
 
 impl OneStore {
     fn new() -> Self {
-        Self { store: Store::new(0), connection: Connection::new(0, ConnectionLimits::default()), connections: 0 }
+        Self { store: Store::new(), connection: Connection::new(0, ConnectionLimits::default()), connections: 0 }
     }
 }
 
@@ -217,16 +217,16 @@ impl Speaker for OneStore {
     fn connect(&mut self) {
         self.connections += 1;
         self.connection = Connection::new(self.connections, ConnectionLimits::default());
-        self.connection.set_wall(NOW);
+        self.connection.set_moment(NOW, 0);
     }
 
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
         self.connection.input().extend_from_slice(request);
         while let Some(work) = self.connection.next_work() {
             match work {
-                Work::Write { slot, batch } => {
-                    let outcomes = self.store.apply(NOW, &batch);
-                    self.connection.on_written(slot, &Written::Applied(outcomes));
+                Work::Write { slot, entry } => {
+                    let replies = apply(&mut self.store, NOW, &entry).unwrap();
+                    self.connection.on_written(slot, Written::Applied(replies));
                 }
                 Work::Read { slot, batch, .. } => {
                     let answer = batch.answer(&self.store, At { log_time: NOW, now: NOW }, &ServerInfo::default());

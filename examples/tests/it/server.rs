@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
-use quorate_examples::kv::command::{About, Answer, At, Role};
+use quorate_examples::kv::command::{About, Answer, At, Role, apply};
 use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
 use quorate_examples::kv::store::Store;
@@ -24,11 +24,11 @@ struct OneStore(Rc<RefCell<Store>>);
 const AT: At = At { log_time: 1_000, now: 1_000 };
 
 impl Backend for OneStore {
-    fn write(&self, batch: Bytes) -> impl Future<Output = Written> + 'static {
+    fn write(&self, entry: Bytes) -> impl Future<Output = Written> + 'static {
         let store = Rc::clone(&self.0);
         async move {
             tokio::task::yield_now().await;
-            Written::Applied(store.borrow_mut().apply(AT.log_time, &batch))
+            Written::Applied(apply(&mut store.borrow_mut(), AT.log_time, &entry).unwrap())
         }
     }
 
@@ -65,7 +65,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
-                let backend = OneStore(Rc::new(RefCell::new(Store::new(0))));
+                let backend = OneStore(Rc::new(RefCell::new(Store::new())));
                 tokio::select! {
                     served = serve(listener, backend, limits) => match served.unwrap() {},
                     _ = stopped => {}

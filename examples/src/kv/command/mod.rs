@@ -1,19 +1,34 @@
 //! The commands of clients, and their meaning for the store.
 //!
-//! A command is a write, which goes through the log; a read, which needs the store and changes nothing; or it concerns
-//! the connection alone. [`parse`] decides which it is, and checks everything that can be checked without the store.
+//! A command is a write, which goes through the log with its arguments; a read, which needs the store and changes
+//! nothing; or it concerns the connection alone. [`Spec`] describes each, [`parse`] decides which it is, and [`apply`]
+//! carries out an entry of the log. There is a file for each kind of value.
 
+mod bits;
+mod connection;
+mod context;
 mod errors;
+mod execute;
 mod glob;
+mod hashes;
 mod info;
+mod keys;
+mod lists;
 mod parse;
 mod query;
+mod scan;
 mod session;
+mod sets;
+mod sort;
+mod sorted_sets;
 mod spec;
+mod strings;
 
+pub use context::{At, Change, Time, Unit, View};
+pub use execute::apply;
 pub use glob::matches;
 pub use info::{About, Role, ServerInfo};
-pub use parse::{Command, parse};
-pub use query::{Answer, At, Query, ReadBatch, Scan};
+pub use parse::{Command, TransactionCommand, parse};
+pub use query::{Answer, Query, ReadBatch, Scan};
 pub use session::{Session, SessionCommand, SessionEffect};
-pub use spec::{Kind, Spec};
+pub use spec::{Action, Keys, Kind, Read, Spec, Write};

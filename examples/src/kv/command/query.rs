@@ -1,51 +1,37 @@
 //! Reads: created when a request arrives, answered once the store is fresh enough.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
+use crate::kv::entry::{Watched, decode_arguments};
+use crate::kv::random;
 use crate::kv::resp::{Encoder, Reply, Version};
-use crate::kv::store::{Lifetime, Snapshot, Store, Unit};
+use crate::kv::store::{Snapshot, Store};
 
+use super::context::{At, View};
+use super::execute::answer;
 use super::glob;
 use super::info::ServerInfo;
+use super::spec::Read;
 
-/// A question to the store. It holds copies of its keys, since the client's bytes are gone when it is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A question to the store. It holds copies of its arguments, since the client's bytes are gone when it is answered.
+#[derive(Debug, Clone)]
 pub enum Query {
-    /// The value of a key.
-    Get(Box<[u8]>),
-    /// The values of keys.
-    GetMany(Vec<Box<[u8]>>),
-    /// The number of these keys that exist. A key that is named twice counts twice.
-    Exists(Vec<Box<[u8]>>),
-    /// The length of a value in bytes.
-    Length(Box<[u8]>),
-    /// The remaining time of a key.
-    TimeToLive(Box<[u8]>, Unit),
-    /// The type of a key's value.
-    Type(Box<[u8]>),
-    /// The number of keys.
-    Size,
+    /// A command that reads, with its arguments, the name included.
+    Command(Read, Bytes),
     /// Keys that match a pattern. Answered off the loop.
     Keys(Box<[u8]>),
+    /// The versions of keys on which a transaction will depend.
+    Watch(Vec<Box<[u8]>>),
     /// Sections about the server; all of them if the list is empty.
     Info(Vec<Box<[u8]>>),
     /// The reply to `HELLO` on the connection of this number.
     Hello(i64),
 }
 
-/// The moment at which a read is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At {
-    /// The log's time in Unix ms, which alone decides which keys exist.
-    pub log_time: u64,
-    /// The log time at this moment in Unix ms, by which the remaining time of a key is computed.
-    pub now: u64,
-}
-
 /// Consecutive reads of one connection, answered together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReadBatch {
-    /// The questions. `Keys` is always alone in its batch.
+    /// The questions. `Keys` and `Watch` are always alone in their batch.
     pub queries: Vec<Query>,
     /// The protocol of the replies.
     pub version: Version,
@@ -62,6 +48,8 @@ pub enum Answer {
         /// Reads without a reply.
         rest: Option<ReadBatch>,
     },
+    /// Keys with their versions.
+    Watched(Vec<Watched>),
     /// Long work on a snapshot of the store, to be done off the loop.
     Scan(Scan),
 }
@@ -83,14 +71,22 @@ impl ReadBatch {
 
     /// Answers from the present state of the store.
     pub fn answer(mut self, store: &Store, at: At, server: &ServerInfo) -> Answer {
-        if let [Query::Keys(pattern)] = &mut *self.queries {
-            return Answer::Scan(Scan {
-                snapshot: store.snapshot(),
-                pattern: std::mem::take(pattern),
-                log_time: at.log_time,
-                version: self.version,
-            });
+        match &mut *self.queries {
+            [Query::Keys(pattern)] => {
+                return Answer::Scan(Scan {
+                    snapshot: store.snapshot(),
+                    pattern: std::mem::take(pattern),
+                    log_time: at.log_time,
+                    version: self.version,
+                });
+            }
+            [Query::Watch(keys)] => {
+                let version = |key: Box<[u8]>| Watched { version: store.version(at.log_time, &key), key };
+                return Answer::Watched(std::mem::take(keys).into_iter().map(version).collect());
+            }
+            _ => {}
         }
+        let view = View::new(store, at, random::fresh());
         let mut out = BytesMut::new();
         let mut encoder = Encoder::new(&mut out, self.version);
         let mut answered = 0;
@@ -98,7 +94,7 @@ impl ReadBatch {
             if encoder.len() >= BATCH_BYTES_MAX {
                 break;
             }
-            query.answer(store, at, server, &mut encoder);
+            query.answer(&view, server, &mut encoder);
             answered += 1;
         }
         let rest = self.queries.split_off(answered);
@@ -113,29 +109,19 @@ impl Query {
         matches!(self, Self::Info(_) | Self::Hello(_))
     }
 
-    fn answer(&self, store: &Store, at: At, server: &ServerInfo, encoder: &mut Encoder<'_>) {
+    /// Returns true if the question is answered in a batch of its own.
+    pub fn is_alone(&self) -> bool {
+        !matches!(self, Self::Command(..))
+    }
+
+    fn answer(&self, view: &View<'_>, server: &ServerInfo, encoder: &mut Encoder<'_>) {
         match self {
-            Self::Get(key) => encoder.bulk_or_null(store.get(at.log_time, key)),
-            Self::GetMany(keys) => {
-                let bytes: usize = keys.iter().filter_map(|key| store.get(at.log_time, key)).map(<[u8]>::len).sum();
-                if bytes > REPLY_BYTES_MAX {
-                    return encoder.error(b"ERR the reply would be longer than 64 MiB");
-                }
-                encoder.array(keys.len());
-                for key in keys {
-                    encoder.bulk_or_null(store.get(at.log_time, key));
-                }
+            Self::Command(read, arguments) => {
+                let arguments = decode_arguments(arguments).expect("this process encoded them");
+                answer(view, *read, &arguments[1..], encoder);
             }
-            Self::Exists(keys) => {
-                let found = keys.iter().filter(|key| store.get(at.log_time, key).is_some());
-                encoder.integer(count(found.count()));
-            }
-            Self::Length(key) => encoder.integer(count(store.get(at.log_time, key).map_or(0, <[u8]>::len))),
-            Self::TimeToLive(key, unit) => encoder.integer(time_to_live(store.lifetime(at.log_time, key), at, *unit)),
-            Self::Type(key) => encoder.status(if store.get(at.log_time, key).is_some() { "string" } else { "none" }),
-            Self::Size => encoder.integer(count(store.len(at.log_time))),
-            Self::Keys(_) => unreachable!("`KEYS` is answered off the loop"),
-            Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, store, at.log_time))),
+            Self::Keys(_) | Self::Watch(_) => unreachable!("these are answered elsewhere"),
+            Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, view.store, view.at.log_time))),
             Self::Hello(id) => {
                 let version = encoder.version();
                 encoder.reply(&server.hello(*id, version));
@@ -159,26 +145,6 @@ impl Scan {
     }
 }
 
-/// -2 without a key, -1 without a deadline, else the remaining time by log time, rounded as in Redis.
-fn time_to_live(lifetime: Lifetime, at: At, unit: Unit) -> i64 {
-    match (lifetime, unit) {
-        (Lifetime::Absent, _) => -2,
-        (Lifetime::Endless, _) => -1,
-        (Lifetime::Until(deadline), Unit::Milliseconds) => signed(deadline.saturating_sub(at.now)),
-        (Lifetime::Until(deadline), Unit::Seconds) => signed((deadline.saturating_sub(at.now) + 500) / 1000),
-    }
-}
-
-fn count(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 /// Bytes of replies after which a batch is cut, so that a client which sends faster than it reads takes up no more than
 /// this and one reply.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Maximum bytes of values in one reply.
-const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

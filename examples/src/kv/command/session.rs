@@ -47,8 +47,6 @@ pub enum SessionCommand<'a> {
     Readwrite,
     Reset,
     Quit,
-    /// A request for a transaction. Commands that follow in the pipeline would take effect outside of one.
-    Transaction,
     /// An HTTP request, which a browser was made to send here: the connection is closed without a reply.
     HttpRequest,
     /// A fixed reply.
@@ -56,12 +54,14 @@ pub enum SessionCommand<'a> {
 }
 
 /// The effect of a [`SessionCommand`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum SessionEffect {
     /// This is the reply.
     Reply(Reply),
     /// The node has to be asked for the reply.
     Ask(Query),
+    /// This is the reply, and the connection is as new.
+    Reset(Reply),
     /// There is no reply.
     Nothing,
 }
@@ -86,7 +86,6 @@ impl<'a> SessionCommand<'a> {
             (Kind::Readwrite, _) => Self::Readwrite,
             (Kind::Reset, _) => Self::Reset,
             (Kind::Quit, _) => Self::Quit,
-            (Kind::Transaction, _) => Self::Transaction,
             (Kind::HttpRequest, _) => Self::HttpRequest,
             (kind, _) => unreachable!("{kind:?} is no command about the connection"),
         })
@@ -131,17 +130,11 @@ impl Session {
             }
             SessionCommand::Reset => {
                 *self = Self::new(self.id);
-                Reply::Status("RESET")
+                return SessionEffect::Reset(Reply::Status("RESET"));
             }
             SessionCommand::Quit => {
                 self.closing = true;
                 Reply::OK
-            }
-            SessionCommand::Transaction => {
-                self.closing = true;
-                Reply::error(
-                    "ERR transactions are not supported, so the connection is closed: nothing behind is carried out",
-                )
             }
             SessionCommand::HttpRequest => {
                 self.closing = true;

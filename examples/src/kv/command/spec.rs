@@ -1,67 +1,86 @@
-//! The table of commands.
+//! The description of a command.
 
-use crate::kv::resp::Reply;
+use std::sync::LazyLock;
 
-/// The description of a command, as in the reply to `COMMAND`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::kv::resp::{Encoder, Reply};
+
+use super::context::{Change, View};
+
+/// The description of a command, as in the reply to `COMMAND`, and the function that carries it out.
+#[derive(Debug, Clone, Copy)]
 pub struct Spec {
     /// The name, in lower case.
     pub name: &'static str,
-    /// The command.
-    pub kind: Kind,
+    /// Its effect.
+    pub action: Action,
     /// Number of arguments, the name included. If negative, the minimum number.
     pub arity: i64,
     /// Redis's flags.
     pub flags: &'static [&'static str],
-    /// Places of keys: first, last (from the end if negative), step. All 0 if there are none.
-    pub keys: (i64, i64, i64),
+    /// Places of its keys.
+    pub keys: Keys,
     /// Redis's name for the group of the command.
     pub group: &'static str,
     /// A summary for `COMMAND DOCS`. Empty for a name that is known only to be refused.
     pub summary: &'static str,
+    /// The reply to this write may be as long as a value.
+    pub is_long: bool,
 }
 
-/// All commands.
+/// The effect of a command.
+#[derive(Debug, Clone, Copy)]
+pub enum Action {
+    /// It needs the store and changes nothing.
+    Read(Read),
+    /// It goes through the log.
+    Write(Write),
+    /// It concerns the connection or the node.
+    Connection(Kind),
+}
+
+/// Answers from the store. An error takes the place of all that was written.
+pub type Read = fn(&View<'_>, &[&[u8]], &mut Encoder<'_>) -> Result<(), Reply>;
+/// Changes the store and answers. With an error it has changed nothing.
+pub type Write = fn(&mut Change<'_>, &[&[u8]], &mut Encoder<'_>) -> Result<(), Reply>;
+
+/// Commands about the connection or the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Kind {
-    Append,
     Auth,
     Client,
     Command,
     Config,
-    Dbsize,
-    Decr,
-    Decrby,
-    Del,
+    Discard,
     Echo,
-    Exists,
-    Expire,
-    Flush,
+    Exec,
     Function,
-    Get,
     Hello,
     HttpRequest,
-    Incr,
-    Incrby,
     Info,
     Keys,
-    Mget,
-    Mset,
-    Persist,
-    Pexpire,
+    Multi,
     Ping,
-    Pttl,
     Quit,
     Readonly,
     Readwrite,
     Reset,
     Select,
-    Set,
-    Strlen,
-    Transaction,
-    Ttl,
-    Type,
+    Unwatch,
+    Watch,
+}
+
+/// The places of a command's keys among its arguments, the name being 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// There are none.
+    None,
+    /// First, last (from the end if negative), and step.
+    Range(usize, i64, usize),
+    /// The argument at this place tells the number of keys, which follow it.
+    Counted(usize),
+    /// The first argument, and as many after the second as that one tells.
+    FirstAndCounted,
 }
 
 impl Spec {
@@ -72,7 +91,7 @@ impl Spec {
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         let position = COMMANDS.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok()?;
-        Some(&COMMANDS[position])
+        Some(COMMANDS[position])
     }
 
     /// Returns true if a request with this number of arguments, the name included, can be this command.
@@ -82,12 +101,29 @@ impl Spec {
 
     /// The commands that are listed to clients.
     pub fn listed() -> impl Iterator<Item = &'static Self> {
-        COMMANDS.iter().filter(|spec| spec.is_listed())
+        COMMANDS.iter().copied().filter(|spec| spec.is_listed())
     }
 
     /// Returns true if the command is listed to clients. A name that is known only to be refused is not.
     pub fn is_listed(&self) -> bool {
         !self.summary.is_empty()
+    }
+
+    /// The keys among arguments. `None` if their number is not told rightly.
+    pub fn keys_of<'a>(&self, arguments: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+        let counted = |at: usize| {
+            let count = usize::try_from(crate::kv::store::parse_integer(arguments.get(at)?)?).ok()?;
+            arguments.get(at + 1..)?.get(..count)
+        };
+        match self.keys {
+            Keys::None => Some(Vec::new()),
+            Keys::Range(first, last, step) => {
+                let end = usize::try_from(last).unwrap_or_else(|_| arguments.len() - last.unsigned_abs() as usize);
+                Some(arguments.get(first..=end)?.iter().step_by(step).copied().collect())
+            }
+            Keys::Counted(at) => counted(at).map(<[_]>::to_vec),
+            Keys::FirstAndCounted => Some([arguments.get(1..2)?, counted(2)?].concat()),
+        }
     }
 
     /// This command's name and description as an element of `COMMAND DOCS`'s reply.
@@ -99,7 +135,12 @@ impl Spec {
     /// This command as an element of `COMMAND`'s reply.
     pub fn reply(&self) -> Reply {
         let flags = self.flags.iter().map(|flag| Reply::Status(flag)).collect();
-        let (first, last, step) = self.keys;
+        let place = |place: usize| i64::try_from(place).expect("places are small");
+        let (first, last, step) = match self.keys {
+            Keys::None | Keys::Counted(_) => (0, 0, 0),
+            Keys::Range(first, last, step) => (place(first), last, place(step)),
+            Keys::FirstAndCounted => (1, 1, 1),
+        };
         let empty = || Reply::Array(Vec::new());
         Reply::Array(vec![
             Reply::bulk(self.name),
@@ -114,6 +155,43 @@ impl Spec {
             empty(),
         ])
     }
+
+    /// A command that reads the store.
+    pub(super) const fn read(name: &'static str, arity: i64, keys: Keys, run: Read) -> Self {
+        Self { action: Action::Read(run), flags: READ, ..Self::new(name, arity, keys) }
+    }
+
+    /// A command that changes the store.
+    pub(super) const fn write(name: &'static str, arity: i64, keys: Keys, run: Write) -> Self {
+        Self { action: Action::Write(run), flags: WRITE, ..Self::new(name, arity, keys) }
+    }
+
+    /// A command about the connection or the node.
+    pub(super) const fn connection(name: &'static str, arity: i64, flags: &'static [&'static str], kind: Kind) -> Self {
+        Self { action: Action::Connection(kind), flags, ..Self::new(name, arity, Keys::None) }
+    }
+
+    pub(super) const fn flags(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
+    pub(super) const fn keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    pub(super) const fn long(self) -> Self {
+        Self { is_long: true, ..self }
+    }
+
+    /// The group and the summary.
+    pub(super) const fn about(self, group: &'static str, summary: &'static str) -> Self {
+        Self { group, summary, ..self }
+    }
+
+    const fn new(name: &'static str, arity: i64, keys: Keys) -> Self {
+        let action = Action::Connection(Kind::HttpRequest);
+        Self { name, action, arity, flags: &[], keys, group: "", summary: "", is_long: false }
+    }
 }
 
 /// Returns true if `arity` allows this number of arguments.
@@ -122,105 +200,69 @@ pub(super) fn takes(arity: i64, arguments: usize) -> bool {
     if arity < 0 { arguments >= wanted } else { arguments == wanted }
 }
 
-const fn spec(
-    name: &'static str,
-    kind: Kind,
-    (arity, flags, keys): (i64, &'static [&'static str], (i64, i64, i64)),
-    (group, summary): (&'static str, &'static str),
-) -> Spec {
-    Spec { name, kind, arity, flags, keys, group, summary }
-}
+pub(super) const READ: &[&str] = &["readonly", "fast"];
+pub(super) const READ_SLOW: &[&str] = &["readonly"];
+pub(super) const READ_MOVABLE: &[&str] = &["readonly", "movablekeys"];
+pub(super) const WRITE: &[&str] = &["write", "denyoom", "fast"];
+pub(super) const WRITE_SLOW: &[&str] = &["write", "denyoom"];
+pub(super) const WRITE_MOVABLE: &[&str] = &["write", "denyoom", "movablekeys"];
+pub(super) const SHRINK: &[&str] = &["write", "fast"];
+pub(super) const SHRINK_SLOW: &[&str] = &["write"];
 
-const READ: &[&str] = &["readonly", "fast"];
-const WRITE: &[&str] = &["write", "denyoom", "fast"];
-const WRITE_SLOW: &[&str] = &["write", "denyoom"];
-const SHRINK: &[&str] = &["write", "fast"];
-const CONNECTION: &[&str] = &["noscript", "loading", "stale", "fast"];
-const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
-const NO_KEYS: (i64, i64, i64) = (0, 0, 0);
-const ONE_KEY: (i64, i64, i64) = (1, 1, 1);
-const ALL_KEYS: (i64, i64, i64) = (1, -1, 1);
-
-/// A name that is known only to be refused.
-const UNLISTED: (&str, &str) = ("", "");
+pub(super) const ONE_KEY: Keys = Keys::Range(1, 1, 1);
+pub(super) const TWO_KEYS: Keys = Keys::Range(1, 2, 1);
+pub(super) const ALL_KEYS: Keys = Keys::Range(1, -1, 1);
 
 /// All commands by name.
-const COMMANDS: &[Spec] = &[
-    spec(
-        "append",
-        Kind::Append,
-        (3, WRITE, ONE_KEY),
-        ("string", "Appends bytes to a value, and creates the key if there is none."),
-    ),
-    spec("auth", Kind::Auth, (-2, CONNECTION, NO_KEYS), ("connection", "Authenticates the connection.")),
-    spec("client", Kind::Client, (-2, CONNECTION, NO_KEYS), ("connection", "Names the connection or tells about it.")),
-    spec("command", Kind::Command, (-1, &["loading", "stale"], NO_KEYS), ("server", "Tells about the commands.")),
-    spec("config", Kind::Config, (-2, ADMIN, NO_KEYS), ("server", "Tells the settings.")),
-    spec("dbsize", Kind::Dbsize, (1, READ, NO_KEYS), ("server", "Counts the keys.")),
-    spec("decr", Kind::Decr, (2, WRITE, ONE_KEY), ("string", "Subtracts one from a number.")),
-    spec("decrby", Kind::Decrby, (3, WRITE, ONE_KEY), ("string", "Subtracts a number from a number.")),
-    spec("del", Kind::Del, (-2, &["write"], ALL_KEYS), ("generic", "Removes keys.")),
-    spec("echo", Kind::Echo, (2, &["loading", "stale", "fast"], NO_KEYS), ("connection", "Returns its argument.")),
-    spec("exists", Kind::Exists, (-2, READ, ALL_KEYS), ("generic", "Counts which of the keys exist.")),
-    spec("expire", Kind::Expire, (-3, SHRINK, ONE_KEY), ("generic", "Sets the time to live of a key in seconds.")),
-    spec("flushall", Kind::Flush, (-1, &["write"], NO_KEYS), ("server", "Removes all keys.")),
-    spec(
-        "flushdb",
-        Kind::Flush,
-        (-1, &["write"], NO_KEYS),
-        ("server", "Removes all keys of the database, of which there is one."),
-    ),
-    spec(
-        "function",
-        Kind::Function,
-        (-2, &["noscript"], NO_KEYS),
-        ("scripting", "Flushes the functions, of which there are none."),
-    ),
-    spec("get", Kind::Get, (2, READ, ONE_KEY), ("string", "Returns a value.")),
-    spec("hello", Kind::Hello, (-1, CONNECTION, NO_KEYS), ("connection", "Chooses the version of the protocol.")),
-    spec("host:", Kind::HttpRequest, (-1, &["loading", "stale"], NO_KEYS), UNLISTED),
-    spec("incr", Kind::Incr, (2, WRITE, ONE_KEY), ("string", "Adds one to a number.")),
-    spec("incrby", Kind::Incrby, (3, WRITE, ONE_KEY), ("string", "Adds a number to a number.")),
-    spec("info", Kind::Info, (-1, &["loading", "stale"], NO_KEYS), ("server", "Tells about the node.")),
-    spec("keys", Kind::Keys, (2, &["readonly"], NO_KEYS), ("generic", "Returns the keys that match a pattern.")),
-    spec("mget", Kind::Mget, (-2, READ, ALL_KEYS), ("string", "Returns several values.")),
-    spec("mset", Kind::Mset, (-3, WRITE_SLOW, (1, -1, 2)), ("string", "Sets several values at once.")),
-    spec("multi", Kind::Transaction, (1, CONNECTION, NO_KEYS), UNLISTED),
-    spec("persist", Kind::Persist, (2, SHRINK, ONE_KEY), ("generic", "Removes the time to live of a key.")),
-    spec(
-        "pexpire",
-        Kind::Pexpire,
-        (-3, SHRINK, ONE_KEY),
-        ("generic", "Sets the time to live of a key in milliseconds."),
-    ),
-    spec("ping", Kind::Ping, (-1, &["fast"], NO_KEYS), ("connection", "Returns PONG or its argument.")),
-    spec("post", Kind::HttpRequest, (-1, &["loading", "stale"], NO_KEYS), UNLISTED),
-    spec("pttl", Kind::Pttl, (2, READ, ONE_KEY), ("generic", "Returns the time to live of a key in milliseconds.")),
-    spec("quit", Kind::Quit, (-1, CONNECTION, NO_KEYS), ("connection", "Closes the connection.")),
-    spec(
-        "readonly",
-        Kind::Readonly,
-        (1, &["loading", "stale", "fast"], NO_KEYS),
-        ("cluster", "Reads what this node has applied from now on."),
-    ),
-    spec(
-        "readwrite",
-        Kind::Readwrite,
-        (1, &["loading", "stale", "fast"], NO_KEYS),
-        ("cluster", "Reads what is newest in the cluster from now on."),
-    ),
-    spec("reset", Kind::Reset, (1, CONNECTION, NO_KEYS), ("connection", "Makes the connection as new.")),
-    spec(
-        "select",
-        Kind::Select,
-        (2, &["loading", "stale", "fast"], NO_KEYS),
-        ("connection", "Chooses the database, of which there is one."),
-    ),
-    spec("set", Kind::Set, (-3, WRITE_SLOW, ONE_KEY), ("string", "Sets a value.")),
-    spec("strlen", Kind::Strlen, (2, READ, ONE_KEY), ("string", "Returns the length of a value in bytes.")),
-    spec("ttl", Kind::Ttl, (2, READ, ONE_KEY), ("generic", "Returns the time to live of a key in seconds.")),
-    spec("type", Kind::Type, (2, READ, ONE_KEY), ("generic", "Returns the type of a value.")),
-    spec("watch", Kind::Transaction, (-2, CONNECTION, NO_KEYS), UNLISTED),
-];
+static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
+    let groups = [
+        super::bits::COMMANDS,
+        super::connection::COMMANDS,
+        super::hashes::COMMANDS,
+        super::keys::COMMANDS,
+        super::lists::COMMANDS,
+        super::scan::COMMANDS,
+        super::sets::COMMANDS,
+        super::sort::COMMANDS,
+        super::sorted_sets::COMMANDS,
+        super::strings::COMMANDS,
+    ];
+    let mut all: Vec<_> = groups.into_iter().flatten().collect();
+    all.sort_by_key(|spec| spec.name);
+    all
+});
 
-const NAME_BYTES_MAX: usize = 16;
+const NAME_BYTES_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_once_each() {
+        for pair in COMMANDS.windows(2) {
+            assert_ne!(pair[0].name, pair[1].name);
+        }
+        for spec in COMMANDS.iter() {
+            assert_eq!(Spec::find(spec.name.to_uppercase().as_bytes()).map(|found| found.name), Some(spec.name));
+        }
+    }
+
+    #[test]
+    fn keys_are_found() {
+        let keys = |line: &str| {
+            let arguments: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let keys = Spec::find(arguments[0]).unwrap().keys_of(&arguments);
+            keys.map(|keys| {
+                keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(keys("mset a 1 b 2").as_deref(), Some("a b"));
+        assert_eq!(keys("del a b c").as_deref(), Some("a b c"));
+        assert_eq!(keys("zunionstore to 2 a b weights 1 2").as_deref(), Some("to a b"));
+        assert_eq!(keys("sintercard 2 a b limit 1").as_deref(), Some("a b"));
+        assert_eq!(keys("sintercard 3 a b"), None);
+        assert_eq!(keys("bitop and to a b").as_deref(), Some("to a b"));
+        assert_eq!(keys("ping").as_deref(), Some(""));
+    }
+}

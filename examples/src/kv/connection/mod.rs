@@ -9,9 +9,14 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::command::{Answer, Command, Query, ReadBatch, Session, SessionEffect, parse};
-use super::resp::{Encoder, Limits, Reply, Request, RequestReader, Version};
-use super::store::{SetAnswer, VALUE_BYTES_MAX, Write, WriteOutcome};
+use super::command::{Answer, ReadBatch, Session};
+use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
+use super::store::VALUE_BYTES_MAX;
+
+mod requests;
+mod transaction;
+
+use transaction::Transaction;
 
 /// Limits of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +43,12 @@ impl Default for ConnectionLimits {
 /// Work of the store for a connection.
 #[derive(Debug)]
 pub enum Work {
-    /// Propose a batch of writes.
+    /// Propose an entry of writes.
     Write {
         /// Number to be passed back with the answer.
         slot: u64,
-        /// The entry's payload.
-        batch: Bytes,
+        /// The entry.
+        entry: Bytes,
     },
     /// Answer a batch of reads.
     Read {
@@ -65,14 +70,14 @@ pub enum Freshness {
     Local,
 }
 
-/// The result of a batch of writes.
+/// The result of an entry of writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
-    /// The batch was applied, with these outcomes.
+    /// The entry was applied, with these replies.
     Applied(Bytes),
-    /// The batch certainly was not applied, and never will be.
+    /// The entry certainly was not applied, and never will be.
     NotApplied(Reason),
-    /// The batch may have been applied, or may yet be.
+    /// The entry may have been applied, or may yet be.
     Unknown,
 }
 
@@ -103,20 +108,22 @@ pub enum Reason {
 /// One client's connection.
 ///
 /// ```
+/// use quorate_examples::kv::command::apply;
 /// use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
 /// use quorate_examples::kv::store::Store;
 ///
 /// let mut connection = Connection::new(1, ConnectionLimits::default());
 /// connection.input().extend_from_slice(b"SET planet earth\r\n");
-/// let Some(Work::Write { slot, batch }) = connection.next_work() else { unreachable!() };
-/// let outcomes = Store::new(0).apply(0, &batch);
-/// connection.on_written(slot, &Written::Applied(outcomes));
+/// let Some(Work::Write { slot, entry }) = connection.next_work() else { unreachable!() };
+/// let replies = apply(&mut Store::new(), 0, &entry).unwrap();
+/// connection.on_written(slot, Written::Applied(replies));
 /// assert_eq!(&connection.output()[..], b"+OK\r\n");
 /// ```
 #[derive(Debug)]
 pub struct Connection {
     limits: ConnectionLimits,
     session: Session,
+    transaction: Transaction,
     reader: RequestReader,
     input: BytesMut,
     output: BytesMut,
@@ -136,6 +143,8 @@ pub struct Connection {
     replies_room: usize,
     /// The wall clock in Unix ms.
     wall_ms: u64,
+    /// The state from which the numbers of entries are drawn.
+    random: u64,
     /// The client sends no more.
     ended: bool,
     commands: u64,
@@ -160,12 +169,6 @@ enum State {
     Ready(BytesMut),
 }
 
-/// Consecutive commands of the input that take effect together.
-enum Group {
-    Writes { batch: BytesMut, count: usize, is_full: bool },
-    Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
-}
-
 impl Connection {
     /// A new connection with its number, from 1.
     pub fn new(id: i64, limits: ConnectionLimits) -> Self {
@@ -176,6 +179,7 @@ impl Connection {
         Self {
             limits,
             session: Session::new(id),
+            transaction: Transaction::default(),
             reader: RequestReader::new(requests),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -187,6 +191,7 @@ impl Connection {
             held_bytes: 0,
             replies_room: limits.replies_bytes_max,
             wall_ms: 0,
+            random: 0,
             ended: false,
             commands: 0,
         }
@@ -219,9 +224,11 @@ impl Connection {
         self.replies_room = bytes.min(self.limits.replies_bytes_max);
     }
 
-    /// Sets the wall clock, in Unix ms. It converts points of time that the client names to spans.
-    pub fn set_wall(&mut self, wall_ms: u64) {
+    /// Sets the wall clock, in Unix ms, which converts points of time that the client names to spans, and a number that
+    /// no client knows, from which random choices follow.
+    pub fn set_moment(&mut self, wall_ms: u64, random: u64) {
         self.wall_ms = wall_ms;
+        self.random = random;
     }
 
     /// Notes that the client sends no more. Its earlier requests are still answered.
@@ -269,22 +276,26 @@ impl Connection {
         group.map(|group| self.begin(group, group_bytes))
     }
 
-    /// Takes the answer to a batch of writes.
+    /// Takes the answer to an entry of writes.
     ///
     /// # Panics
     /// When the slot does not wait for such an answer.
-    pub fn on_written(&mut self, slot: u64, written: &Written) {
+    pub fn on_written(&mut self, slot: u64, written: Written) {
         let slot = self.slot_mut(slot);
         let State::Writes(count) = slot.state else {
             panic!("a slot without writes was answered");
         };
-        let mut replies = BytesMut::new();
-        let mut encoder = Encoder::new(&mut replies, slot.version);
-        match written {
-            Written::Applied(outcomes) => encode_outcomes(&mut encoder, outcomes, count),
-            Written::NotApplied(reason) => (0..count).for_each(|_| encoder.error(reason.to_string().as_bytes())),
-            Written::Unknown => (0..count).for_each(|_| encoder.error(b"TIMEOUT outcome unknown")),
-        }
+        let errors = |text: &str| {
+            let mut replies = BytesMut::new();
+            let mut encoder = Encoder::new(&mut replies, slot.version);
+            (0..count).for_each(|_| encoder.error(text.as_bytes()));
+            replies
+        };
+        let replies = match written {
+            Written::Applied(replies) => replies.into(),
+            Written::NotApplied(reason) => errors(&reason.to_string()),
+            Written::Unknown => errors("TIMEOUT outcome unknown"),
+        };
         let length = replies.len();
         slot.state = State::Ready(replies);
         self.held_bytes += length;
@@ -301,9 +312,14 @@ impl Connection {
         let State::Reads { count, freshness } = slot.state else {
             panic!("a slot without reads was answered");
         };
+        let mut watched = Vec::new();
         let (replies, rest) = match answer {
             Ok(Answer::Replies { encoded, rest }) => (encoded, rest),
             Ok(Answer::Scan(scan)) => (scan.run(), None),
+            Ok(Answer::Watched(keys)) => {
+                watched = keys;
+                (BytesMut::from(&b"+OK\r\n"[..]), None)
+            }
             Err(reason) => {
                 let mut replies = BytesMut::new();
                 let mut encoder = Encoder::new(&mut replies, slot.version);
@@ -319,124 +335,12 @@ impl Connection {
         };
         self.held_bytes += length;
         self.reading -= usize::from(is_answered);
+        self.transaction.watch(watched);
         self.release();
     }
 
     fn has_room(&self) -> bool {
         !self.session.closing && self.replies_bytes() < self.replies_room
-    }
-
-    /// Takes the first request of the input and returns its length. `None` if it is incomplete, or must not begin yet.
-    fn take_request(&mut self, input: &[u8], group: &mut Option<Group>) -> Option<usize> {
-        let request = match self.reader.request(input) {
-            Ok(request) => request?,
-            Err(_) if group.is_some() => return None,
-            Err(error) => {
-                self.reply(0, &Reply::error(format!("ERR Protocol error: {error}")));
-                self.session.closing = true;
-                return None;
-            }
-        };
-        let length = self.reader.request_bytes();
-        if matches!(request, Request::TooLarge) {
-            if group.is_some() {
-                return None;
-            }
-            self.reply(length, &Reply::error(Reason::TooLarge.to_string()));
-            return Some(self.reader.consume());
-        }
-        let arguments = request.arguments();
-        if arguments.is_empty() {
-            return Some(self.reader.consume());
-        }
-        match parse(&arguments, self.wall_ms) {
-            Ok(Command::Write(write)) if write.encoded_len_max() <= self.limits.command_bytes_max => {
-                self.join_writes(group, &write)?;
-            }
-            Ok(Command::Read(query)) => self.join_reads(group, query)?,
-            // This request is answered here, so the earlier ones must have their place among the replies first.
-            _ if group.is_some() => return None,
-            Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
-            Ok(Command::Session(command)) => match self.session.execute(command) {
-                SessionEffect::Reply(reply) => self.reply(length, &reply),
-                SessionEffect::Ask(query) => self.join_reads(group, query)?,
-                SessionEffect::Nothing => {}
-            },
-            Err(reply) => self.reply(length, &reply),
-        }
-        Some(self.reader.consume())
-    }
-
-    /// Adds a write to the group. `None` if it must not begin yet.
-    fn join_writes(&self, group: &mut Option<Group>, write: &Write<'_>) -> Option<()> {
-        // The old value in the answer may be long, so such a write has a group of its own.
-        let is_alone = matches!(write, Write::Set { answer: SetAnswer::Old, .. });
-        if self.reading > 0 || (is_alone && group.is_some()) {
-            return None;
-        }
-        let added = write.encoded_len_max();
-        let group = group.get_or_insert_with(|| Group::Writes {
-            batch: BytesMut::with_capacity(added),
-            count: 0,
-            is_full: false,
-        });
-        match group {
-            Group::Writes { batch, count, is_full: false }
-                if *count == 0 || (*count < GROUP_COMMANDS_MAX && batch.len() + added <= GROUP_BYTES_MAX) =>
-            {
-                write.encode(batch);
-                *count += 1;
-            }
-            _ => return None,
-        }
-        if let Group::Writes { is_full, .. } = group {
-            *is_full = is_alone;
-        }
-        Some(())
-    }
-
-    /// Adds a read to the group. `None` if it must not begin yet.
-    fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
-        // `KEYS` is answered elsewhere, and reads about the node must be answered without a quorum.
-        let is_alone = matches!(query, Query::Keys(_)) || query.is_about_node();
-        if self.writing > 0 || (is_alone && group.is_some()) {
-            return None;
-        }
-        let is_local = self.session.local_reads || query.is_about_node();
-        let group = group.get_or_insert_with(|| Group::Reads {
-            queries: Vec::new(),
-            freshness: if is_local { Freshness::Local } else { Freshness::Linearizable },
-            is_full: is_alone,
-        });
-        match group {
-            Group::Reads { queries, is_full, .. } if queries.is_empty() || !*is_full => {
-                queries.push(query);
-                *is_full |= queries.len() == GROUP_COMMANDS_MAX;
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    /// Gives a group its place among the replies.
-    fn begin(&mut self, group: Group, request_bytes: usize) -> Work {
-        let slot = self.first_slot + self.slots.len() as u64;
-        let version = self.session.version;
-        let (state, work) = match group {
-            Group::Writes { batch, count, .. } => {
-                self.writing += 1;
-                (State::Writes(count), Work::Write { slot, batch: batch.freeze() })
-            }
-            Group::Reads { queries, freshness, .. } => {
-                self.reading += 1;
-                let count = queries.len();
-                let batch = ReadBatch { queries, version };
-                (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
-            }
-        };
-        self.unanswered_bytes += request_bytes;
-        self.slots.push_back(PendingReply { request_bytes, version, state });
-        work
     }
 
     /// Submits the rest of a batch of reads, if its turn has come.
@@ -506,25 +410,6 @@ impl Connection {
     }
 }
 
-fn encode_outcomes(encoder: &mut Encoder<'_>, outcomes: &[u8], count: usize) {
-    let mut encoded = 0;
-    for outcome in WriteOutcome::decode_all(outcomes) {
-        match outcome.expect("this process made the outcomes") {
-            WriteOutcome::Nil => encoder.null(),
-            WriteOutcome::Ok => encoder.status("OK"),
-            WriteOutcome::Integer(number) => encoder.integer(number),
-            WriteOutcome::Value(value) => encoder.bulk(value),
-            WriteOutcome::Refused(refusal) => encoder.error(refusal.to_string().as_bytes()),
-        }
-        encoded += 1;
-    }
-    assert_eq!(encoded, count, "each write of a batch has an outcome");
-}
-
-/// Maximum number of commands that become one entry of the log, or one read.
-const GROUP_COMMANDS_MAX: usize = 128;
-/// Maximum bytes of writes that become one entry of the log. A larger write has an entry of its own.
-const GROUP_BYTES_MAX: usize = 64 * 1024;
 /// A larger input buffer is returned to the allocator once it is used up.
 const INPUT_BYTES_KEPT: usize = 64 * 1024;
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::kv::command::{About, At, Role, ServerInfo};
+use crate::kv::command::{About, At, Role, ServerInfo, apply};
+use crate::kv::entry::{Entry, EntryWriter};
 use crate::kv::store::{Lifetime, Store};
 
 const LIMITS: ConnectionLimits =
@@ -14,7 +15,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self { connection: Connection::new(1, LIMITS), store: Store::new(0) }
+        Self { connection: Connection::new(1, LIMITS), store: Store::new() }
     }
 
     fn send(&mut self, text: &str) {
@@ -25,8 +26,8 @@ impl Client {
     fn work(&mut self) -> (Vec<Work>, String) {
         let work: Vec<_> = std::iter::from_fn(|| self.connection.next_work()).collect();
         let names = work.iter().map(|work| match work {
-            Work::Write { slot, batch } => {
-                let count = crate::kv::store::Batch::open(batch).unwrap().count();
+            Work::Write { slot, entry } => {
+                let count = Entry::open(entry).unwrap().count();
                 format!("{slot}:write {count}")
             }
             Work::Read { slot, batch, freshness } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
@@ -37,9 +38,9 @@ impl Client {
 
     fn carry_out(&mut self, work: Work) {
         match work {
-            Work::Write { slot, batch } => {
-                let outcomes = self.store.apply(NOW.log_time, &batch);
-                self.connection.on_written(slot, &Written::Applied(outcomes));
+            Work::Write { slot, entry } => {
+                let replies = apply(&mut self.store, NOW.log_time, &entry).unwrap();
+                self.connection.on_written(slot, Written::Applied(replies));
             }
             Work::Read { slot, batch, .. } => {
                 let answer = batch.answer(&self.store, NOW, &ServerInfo::default());
@@ -117,11 +118,11 @@ fn what_failed_and_what_is_unknown_are_different_answers() {
     let mut client = Client::new();
     client.send("SET a 1\r\nSET a 2\r\n");
     client.work();
-    client.connection.on_written(0, &Written::NotApplied(Reason::NoQuorum));
+    client.connection.on_written(0, Written::NotApplied(Reason::NoQuorum));
     assert_eq!(client.received(), "-NOQUORUM not applied\r\n-NOQUORUM not applied\r\n");
     client.send("SET a 1\r\n");
     client.work();
-    client.connection.on_written(1, &Written::Unknown);
+    client.connection.on_written(1, Written::Unknown);
     assert_eq!(client.received(), "-TIMEOUT outcome unknown\r\n");
     client.send("GET a\r\nGET b\r\n");
     client.work();
@@ -195,12 +196,9 @@ fn many_bytes_of_replies_are_made_in_parts() {
     let mut client = Client::new();
     for key in ["a", "b"] {
         for _ in 0..4 {
-            let command = format!("APPEND {key} {}\r\n", "x".repeat(VALUE_BYTES_MAX / 4));
-            let mut batch = BytesMut::new();
-            let arguments: Vec<_> = command.trim().split(' ').map(str::as_bytes).collect();
-            let Ok(Command::Write(write)) = parse(&arguments, 0) else { unreachable!() };
-            write.encode(&mut batch);
-            client.store.apply(NOW.log_time, &batch);
+            let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
+            entry.command(&[b"append", key.as_bytes(), &[b'x'; VALUE_BYTES_MAX / 4]]);
+            apply(&mut client.store, NOW.log_time, &entry.finish()).unwrap();
         }
     }
     client.send("GET a\r\nGET b\r\nGET a\r\nSTRLEN a\r\n");
@@ -218,22 +216,123 @@ fn many_bytes_of_replies_are_made_in_parts() {
 }
 
 #[test]
-fn nothing_behind_a_transaction_or_another_database_is_carried_out() {
-    for refused in ["MULTI", "multi", "WATCH a", "SELECT 1", "SELECT 15"] {
+fn nothing_behind_another_database_is_carried_out() {
+    for refused in ["SELECT 1", "SELECT 15"] {
         let mut client = Client::new();
         client.ask("SET a 1\r\n");
-        let reply = client.ask(&format!("INCR a\r\n{refused}\r\nSET a 7\r\nINCR a\r\nEXEC\r\n"));
+        let reply = client.ask(&format!("INCR a\r\n{refused}\r\nSET a 7\r\nINCR a\r\n"));
         assert!(reply.starts_with(":2\r\n-ERR ") && reply.matches("\r\n").count() == 2, "{refused}: {reply}");
         assert!(client.connection.is_done(), "{refused}");
-        assert_eq!(client.store.get(NOW.log_time, b"a"), Some(&b"2"[..]), "{refused}");
+        assert_eq!(client.store.text(NOW.log_time, b"a"), Ok(Some(&b"2"[..])), "{refused}");
     }
+}
+
+#[test]
+fn a_transaction_is_one_entry_of_the_log() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\nMULTI\r\nINCR a\r\nGET a\r\nLPUSH a x\r\nEXEC\r\nGET a\r\n");
+    let (work, names) = client.work();
+    assert_eq!(names, "0:write 1, 2:write 1", "the commands between are no work of their own");
+    client.carry_out_all(work);
+    let (work, names) = client.work();
+    assert_eq!(names, "3:read 1 Linearizable");
+    client.carry_out_all(work);
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    let queued = "+QUEUED\r\n".repeat(3);
+    assert_eq!(client.received(), format!("+OK\r\n+OK\r\n{queued}*3\r\n:2\r\n$1\r\n2\r\n{wrong}$1\r\n2\r\n"));
+}
+
+#[test]
+fn a_transaction_with_a_command_that_is_refused_is_not_carried_out() {
+    for refused in ["NOTHING a", "SET a", "SUBSCRIBE a", "KEYS *", "INFO"] {
+        let mut client = Client::new();
+        let replies = client.ask(&format!("MULTI\r\nSET a 1\r\n{refused}\r\nEXEC\r\nGET a\r\n"));
+        assert!(replies.starts_with("+OK\r\n+QUEUED\r\n-ERR "), "{refused}: {replies}");
+        let end = "-EXECABORT Transaction discarded because of previous errors.\r\n$-1\r\n";
+        assert!(replies.ends_with(end), "{refused}: {replies}");
+    }
+}
+
+#[test]
+fn a_transaction_that_fits_no_entry_is_refused() {
+    let mut client = Client::new();
+    let set = format!("SET a {}\r\n", "x".repeat(900));
+    let replies = client.ask(&format!("MULTI\r\n{}EXEC\r\nGET a\r\n", set.repeat(5)));
+    let refused = "-TOOLARGE not applied\r\n-EXECABORT Transaction discarded because of previous errors.\r\n$-1\r\n";
+    assert!(replies.starts_with("+OK\r\n+QUEUED\r\n") && replies.ends_with(refused), "{replies}");
+}
+
+#[test]
+fn a_transaction_depends_on_the_keys_that_are_watched() {
+    let exec = "MULTI\r\nSET b 1\r\nEXEC\r\n";
+    let (ran, stopped) = ("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n", "+OK\r\n+QUEUED\r\n*-1\r\n");
+    for (before, after_watch, expected) in [
+        ("SET a 1", "GET a", ran),
+        ("SET a 1", "SET a 2", stopped),
+        ("SET a 1", "SET a 1", stopped),
+        ("SET a 1", "EXPIRE a 100", stopped),
+        ("SET a 1", "DEL a", stopped),
+        ("SET a 1", "FLUSHALL", stopped),
+        ("DEL a", "SET a 1", stopped),
+        ("DEL a", "DEL a", ran),
+        ("SADD a x", "SADD a x", ran),
+        ("SADD a x", "SADD a y", stopped),
+        ("SADD a x", "SREM a x", stopped),
+    ] {
+        let mut client = Client::new();
+        client.ask(&format!("{before}\r\nWATCH a\r\n"));
+        client.ask(&format!("{after_watch}\r\n"));
+        assert_eq!(client.ask(exec), expected, "{before}, then {after_watch}");
+        assert_eq!(client.ask(exec), ran, "{before}, then {after_watch}: the keys are forgotten");
+    }
+}
+
+#[test]
+fn a_key_that_ends_has_changed() {
+    let mut client = Client::new();
+    client.ask("SET a 1 PX 10\r\nWATCH a\r\nMULTI\r\nSET b 1\r\n");
+    client.send("EXEC\r\n");
+    let Some(Work::Write { slot, entry }) = client.connection.next_work() else { panic!("no work") };
+    let replies = apply(&mut client.store, NOW.log_time + 10, &entry).unwrap();
+    client.connection.on_written(slot, Written::Applied(replies));
+    assert_eq!(client.received(), "*-1\r\n");
+    assert_eq!(client.store.text(NOW.log_time + 10, b"b"), Ok(None));
+}
+
+#[test]
+fn what_ends_a_watch_ends_it_in_order() {
+    let exec = "MULTI\r\nSET b 1\r\nEXEC\r\n";
+    for ends in ["UNWATCH", "MULTI\r\nDISCARD", "RESET"] {
+        let mut client = Client::new();
+        let replies = client.ask(&format!("WATCH a\r\n{ends}\r\nSET a 1\r\n{exec}"));
+        assert!(replies.ends_with("*1\r\n+OK\r\n"), "{ends}: {replies}");
+    }
+    let mut client = Client::new();
+    let replies = client.ask(&format!("WATCH a\r\nSET a 1\r\nWATCH a\r\n{exec}"));
+    assert!(replies.ends_with("*-1\r\n"), "the older version counts: {replies}");
+}
+
+#[test]
+fn a_transaction_whose_outcome_is_unknown_says_so_once() {
+    let mut client = Client::new();
+    client.send("MULTI\r\nINCR a\r\nINCR a\r\nEXEC\r\n");
+    client.work();
+    client.connection.on_written(0, Written::Unknown);
+    assert_eq!(client.received(), "+OK\r\n+QUEUED\r\n+QUEUED\r\n-TIMEOUT outcome unknown\r\n");
+}
+
+#[test]
+fn watched_keys_are_read_from_the_leader_also_where_other_reads_are_local() {
+    let mut client = Client::new();
+    client.send("READONLY\r\nWATCH a\r\n");
+    assert_eq!(client.work().1, "0:read 1 Linearizable");
 }
 
 /// The log's time may be far from any wall clock. The key still lives for the span that the client meant.
 #[test]
 fn a_point_of_time_becomes_a_span_by_the_wall_clock_of_this_node() {
     let mut client = Client::new();
-    client.connection.set_wall(1_700_000_000_000);
+    client.connection.set_moment(1_700_000_000_000, 0);
     client.ask("SET a 1 PXAT 1700000000500\r\nSET b 1 EXAT 1700000007\r\nSET c 1\r\nSET c 1 EXAT 1699999999\r\n");
     for (key, lifetime) in [(b"a", Lifetime::Until(1_500)), (b"b", Lifetime::Until(8_000)), (b"c", Lifetime::Absent)] {
         assert_eq!(client.store.lifetime(NOW.log_time, key), lifetime);
@@ -309,10 +408,10 @@ fn clients_are_told_of_the_commands_that_there_are() {
     let count: usize = client.ask("COMMAND COUNT\r\n").trim().trim_start_matches(':').parse().unwrap();
     let listed = client.ask("COMMAND LIST\r\n");
     assert_eq!(listed.lines().next().unwrap(), format!("*{count}"));
-    for refused in ["host:", "post", "multi", "watch"] {
+    for refused in ["host:", "post"] {
         assert!(!listed.contains(&format!("\r\n{refused}\r\n")), "{refused} is listed");
     }
-    let docs = client.ask("COMMAND DOCS get nothing multi\r\n");
+    let docs = client.ask("COMMAND DOCS get nothing post\r\n");
     assert!(docs.starts_with("*2\r\n$3\r\nget\r\n*4\r\n$7\r\nsummary\r\n"), "{docs}");
     assert_eq!(client.ask("COMMAND DOCS\r\n").lines().next().unwrap(), format!("*{}", 2 * count));
 }

@@ -5,6 +5,8 @@ use redis_protocol::resp2;
 use redis_protocol::resp3;
 use redis_protocol::resp3::types::{FrameMap, VerbatimStringFormat};
 
+use crate::kv::store::format_double;
+
 /// The version of the protocol a connection speaks. `HELLO` switches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {
@@ -123,7 +125,57 @@ impl<'a> Encoder<'a> {
 
     /// The head of a list; its elements follow as replies of their own.
     pub fn array(&mut self, count: usize) {
-        self.out.put_slice(format!("*{count}\r\n").as_bytes());
+        self.head('*', count);
+    }
+
+    /// The head of a list whose elements have no order.
+    pub fn set(&mut self, count: usize) {
+        self.head(if self.version == Version::Resp2 { '*' } else { '~' }, count);
+    }
+
+    /// The head of keys and values; `count` pairs follow.
+    pub fn map(&mut self, count: usize) {
+        match self.version {
+            Version::Resp2 => self.head('*', 2 * count),
+            Version::Resp3 => self.head('%', count),
+        }
+    }
+
+    /// No list.
+    pub fn null_array(&mut self) {
+        match self.version {
+            Version::Resp2 => self.out.put_slice(b"*-1\r\n"),
+            Version::Resp3 => self.null(),
+        }
+    }
+
+    /// A number with a fraction.
+    pub fn double(&mut self, number: f64) {
+        let text = format_double(number);
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.out.put_slice(format!(",{text}\r\n").as_bytes()),
+        }
+    }
+
+    /// Refuses a reply that has become longer than any client takes.
+    ///
+    /// # Errors
+    /// The reply to be sent in its place.
+    pub fn check_size(&self) -> Result<(), Reply> {
+        if self.out.len() > REPLIES_BYTES_MAX {
+            return Err(Reply::error("ERR the reply would be longer than 64 MiB"));
+        }
+        Ok(())
+    }
+
+    /// Removes what was written since the output had this length.
+    pub fn truncate(&mut self, length: usize) {
+        self.out.truncate(length);
+    }
+
+    fn head(&mut self, kind: char, count: usize) {
+        self.out.put_slice(format!("{kind}{count}\r\n").as_bytes());
     }
 
     /// A reply of any shape.
@@ -185,3 +237,6 @@ fn frame3(reply: &Reply) -> resp3::types::BytesFrame {
         }
     }
 }
+
+/// Maximum bytes of the replies to a batch.
+const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;

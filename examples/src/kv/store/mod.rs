@@ -1,30 +1,29 @@
 //! The keyspace: a deterministic state machine.
 //!
-//! All changes come through [`Store::apply`] and [`Store::tick`] with a log time, and depend on nothing else: two
-//! stores that applied the same entries hold the same keys and have the same [`Store::digest`]. A key with a deadline
-//! exists while the log time is before the deadline. Wall clocks have no influence.
+//! All changes come from entries and ticks of the log with their log time, and depend on nothing else: two stores that
+//! applied the same entries hold the same keys and have the same [`Store::digest`]. A key with a deadline exists while
+//! the log time is before the deadline. Wall clocks have no influence.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 
-use bytes::{Bytes, BytesMut};
-
-mod codec;
-mod outcome;
+mod digest;
+mod number;
 mod record;
+mod sequence;
 mod snapshot;
 mod table;
-mod write;
+mod value;
 
-pub use codec::DecodeError;
-pub use outcome::{Refusal, WriteOutcome};
-pub use record::VALUE_BYTES_MAX;
+pub use number::{add_decimals, format_double, parse_double, parse_integer};
+pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
-pub use write::{BATCH_VERSION, Batch, ExpireCondition, Expiry, SetAnswer, SetCondition, Unit, Write};
+pub use value::{Collection, Hash, List, Members, Set, SortedSet, Value};
 
-use record::Record;
+use crate::kv::random;
+use record::{Head, ListedKey};
 use table::Table;
 
 /// Maximum number of expired keys that an entry of the log removes, besides its own effect.
@@ -37,28 +36,22 @@ pub const EXPIRED_PER_TICK_MAX: usize = 10_000;
 /// Keys, values and deadlines.
 ///
 /// ```
-/// use bytes::BytesMut;
-/// use quorate_examples::kv::store::{Expiry, WriteOutcome, SetAnswer, SetCondition, Store, Write};
+/// use quorate_examples::kv::store::{Lifetime, Store};
 ///
-/// let mut store = Store::new(0);
-/// let mut batch = BytesMut::new();
-/// Write::Set {
-///     key: b"planet",
-///     value: b"earth",
-///     condition: SetCondition::Always,
-///     expiry: Expiry::Never,
-///     answer: SetAnswer::Outcome,
-/// }
-/// .encode(&mut batch);
-/// let answer = store.apply(1_000, &batch);
-/// assert_eq!(WriteOutcome::decode_all(&answer).next(), Some(Ok(WriteOutcome::Ok)));
-/// assert_eq!(store.get(1_000, b"planet"), Some(&b"earth"[..]));
+/// let mut store = Store::new();
+/// store.put_text(b"planet", &[b"earth"], Some(2_000));
+/// assert_eq!(store.text(1_000, b"planet"), Ok(Some(&b"earth"[..])));
+/// assert_eq!(store.lifetime(2_000, b"planet"), Lifetime::Absent);
 /// ```
 #[derive(Debug)]
 pub struct Store {
     table: Table,
-    /// Every record that has a deadline.
+    /// Every key that has a deadline.
     deadlines: BTreeSet<Due>,
+    /// Number of changes so far. A record's version is the revision of its last change.
+    revision: u64,
+    /// The table's seed was agreed on.
+    is_seeded: bool,
     /// Bytes of all keys and values.
     weight: u64,
     /// Wrapping sum of the records' digests, which does not depend on their order.
@@ -101,13 +94,25 @@ pub enum Lifetime {
     Until(u64),
 }
 
+/// The key holds a value of another kind than the command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+pub struct WrongType;
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Store {
-    /// An empty store. The seed decides the places of keys in memory and has no other effect. Each process should draw
-    /// its own.
-    pub fn new(seed: u64) -> Self {
+    /// An empty store.
+    pub fn new() -> Self {
         Self {
-            table: Table::new(seed),
+            table: Table::new(0),
             deadlines: BTreeSet::new(),
+            revision: 0,
+            is_seeded: false,
             weight: 0,
             digest: 0,
             scratch: Vec::new(),
@@ -122,20 +127,14 @@ impl Store {
         self
     }
 
-    /// Applies a batch of [`Write`]s and returns their [`WriteOutcome`]s. `log_time` is that of the entry, in Unix ms.
-    ///
-    /// # Panics
-    /// When the batch cannot be decoded: it was proposed by a newer program, and skipping it would make this replica
-    /// differ from the others.
-    pub fn apply(&mut self, log_time: u64, batch: &[u8]) -> Bytes {
-        self.expire(log_time, EXPIRED_PER_ENTRY_MAX);
-        let unreadable = |error| -> ! { panic!("an entry is unreadable: {error}") };
-        let mut answers = Answers::default();
-        for write in Batch::open(batch).unwrap_or_else(|error| unreadable(error)) {
-            let write = write.unwrap_or_else(|error| unreadable(error));
-            self.apply_one(log_time, &write, &mut answers);
+    /// Begins an entry of the log: removes some keys whose deadline has passed. `random` is a number of the entry that
+    /// no client knows before. That of the first entry decides the places of keys in memory, on every replica.
+    pub fn begin_entry(&mut self, log_time: u64, random: u64) {
+        if !self.is_seeded && self.table.len() == 0 {
+            self.table = Table::new(random);
+            self.is_seeded = true;
         }
-        answers.finish()
+        self.expire(log_time, EXPIRED_PER_ENTRY_MAX);
     }
 
     /// Removes keys whose deadline has passed, at most [`EXPIRED_PER_TICK_MAX`].
@@ -143,18 +142,41 @@ impl Store {
         self.expire(log_time, EXPIRED_PER_TICK_MAX);
     }
 
-    /// The value of a key.
-    pub fn get(&self, log_time: u64, key: &[u8]) -> Option<&[u8]> {
-        Some(self.find(log_time, self.table.hash(key), key)?.value())
+    /// The record of a key.
+    pub fn get(&self, log_time: u64, key: &[u8]) -> Option<&Record> {
+        self.table.get(self.table.hash(key), key).filter(|record| record.lives_at(log_time))
+    }
+
+    /// The string of a key.
+    ///
+    /// # Errors
+    /// When the value is no string.
+    pub fn text(&self, log_time: u64, key: &[u8]) -> Result<Option<&[u8]>, WrongType> {
+        self.get(log_time, key).map(|record| record.as_text().ok_or(WrongType)).transpose()
+    }
+
+    /// The collection of a key.
+    ///
+    /// # Errors
+    /// When the value is of another kind.
+    pub fn collection<C: Collection>(&self, log_time: u64, key: &[u8]) -> Result<Option<&C>, WrongType> {
+        let record = self.get(log_time, key);
+        record.map(|record| record.as_value().and_then(C::of).ok_or(WrongType)).transpose()
     }
 
     /// The end of a key's life.
     pub fn lifetime(&self, log_time: u64, key: &[u8]) -> Lifetime {
-        match self.find(log_time, self.table.hash(key), key).map(Record::deadline) {
+        match self.get(log_time, key).map(Record::deadline) {
             None => Lifetime::Absent,
             Some(None) => Lifetime::Endless,
             Some(Some(deadline)) => Lifetime::Until(deadline),
         }
+    }
+
+    /// A number that changes whenever the key changes, and 0 while there is no such key. It is the same on every
+    /// replica.
+    pub fn version(&self, log_time: u64, key: &[u8]) -> u64 {
+        self.get(log_time, key).map_or(0, Record::version)
     }
 
     /// Number of keys that exist. Costs a step for each expired key that is not removed yet.
@@ -183,212 +205,148 @@ impl Store {
         self.digest
     }
 
+    /// Some keys from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. Keys that exist
+    /// from the start to the end of a scan are met once at least, on whichever replica each step is made. A step looks
+    /// at `count` keys at least, unless the end comes first.
+    pub fn scan(&self, log_time: u64, cursor: u64, count: usize) -> (u64, Vec<&Record>) {
+        let (mut cursor, mut found, mut seen) = (cursor, Vec::new(), 0);
+        loop {
+            let (next, records) = self.table.scan(cursor);
+            let before = found.len();
+            found.extend(records.filter(|record| record.lives_at(log_time)));
+            // An empty place counts, so that a step ends in a table of which most was removed.
+            seen += (found.len() - before).max(1);
+            cursor = next;
+            if cursor == 0 || seen >= count {
+                return (cursor, found);
+            }
+        }
+    }
+
+    /// A key that `random` decides, if there are keys.
+    pub fn random_key(&self, log_time: u64, random: u64) -> Option<&[u8]> {
+        for start in [random & u64::from(u32::MAX), 0] {
+            let mut cursor = start;
+            loop {
+                let (next, records) = self.table.scan(cursor);
+                let living: Vec<_> = records.filter(|record| record.lives_at(log_time)).collect();
+                if !living.is_empty() {
+                    return Some(living[random::below(random, living.len())].key());
+                }
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        None
+    }
+
     /// The present state of the store. Costs a few hundred pointer copies for a million keys. Later writes do not
     /// change it.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.table.clone(), self.digest)
+        Snapshot::new(self.table.clone(), self.digest, self.revision, self.is_seeded)
     }
 
     /// A store from the bytes of [`Snapshot::write`]. Holds no more than one record besides the new store.
     ///
     /// # Errors
     /// When the reader fails, or the bytes are not a whole snapshot of a known version.
-    pub fn restore(seed: u64, reader: &mut dyn Read) -> Result<Self, RestoreError> {
-        let mut store = Self::new(seed);
-        let announced = snapshot::read(reader, |key, value, deadline| store.put_parts(key, &[value], deadline))?;
+    pub fn restore(reader: &mut dyn Read) -> Result<Self, RestoreError> {
+        let mut store = Self::new();
+        let announced = snapshot::read(reader, &mut store)?;
         if announced.digest != store.digest || announced.records != store.table.len() as u64 {
             return Err(RestoreError::Mismatch);
         }
         Ok(store)
     }
 
-    fn apply_one(&mut self, log_time: u64, write: &Write<'_>, answers: &mut Answers) {
-        let outcome = match write {
-            Write::Set { key, value, condition, expiry, answer } => {
-                return self.set(log_time, (key, value), (*condition, *expiry), *answer, answers);
-            }
-            Write::Delete { keys } => {
-                let removed = keys.iter().filter(|key| self.delete(log_time, key)).count();
-                WriteOutcome::Integer(i64::try_from(removed).expect("a batch is bounded"))
-            }
-            Write::Add { key, by } => self.add(log_time, key, *by),
-            Write::Append { key, value } => self.append(log_time, key, value),
-            Write::SetMany { pairs } => {
-                for (key, value) in pairs {
-                    self.put_parts(key, &[value], None);
-                }
-                WriteOutcome::Ok
-            }
-            Write::Expire { key, in_ms, condition, unit } => {
-                self.set_deadline(log_time, key, *in_ms, *condition, *unit)
-            }
-            Write::Persist { key } => self.persist(log_time, key),
-            Write::FlushAll => {
-                self.clear();
-                WriteOutcome::Ok
-            }
-        };
-        answers.push(&outcome);
+    /// Sets a key to a string, from its parts.
+    pub fn put_text(&mut self, key: &[u8], value: &[&[u8]], deadline: Option<u64>) {
+        self.revision += 1;
+        let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
+        let record = Record::text(&mut self.scratch, head, value);
+        self.insert(record);
     }
 
-    fn set(
-        &mut self,
-        log_time: u64,
-        (key, value): (&[u8], &[u8]),
-        (condition, expiry): (SetCondition, Expiry),
-        answer: SetAnswer,
-        answers: &mut Answers,
-    ) {
-        if (condition, expiry, answer) == (SetCondition::Always, Expiry::Never, SetAnswer::Outcome) {
-            // By far the most common write, and the only one that does not depend on the old value.
-            answers.push(&WriteOutcome::Ok);
-            self.put_parts(key, &[value], None);
-            return;
-        }
-        let old = self.find(log_time, self.table.hash(key), key);
-        let deadline = match expiry {
-            Expiry::Never => Ok(None),
-            Expiry::Keep => Ok(old.and_then(Record::deadline)),
-            Expiry::In(ms) => deadline_of(log_time, ms).map(Some).ok_or(Refusal::SetTime),
-        };
-        let deadline = match deadline {
-            Ok(deadline) => deadline,
-            Err(refusal) => return answers.push(&WriteOutcome::Refused(refusal)),
-        };
-        let sets = match condition {
-            SetCondition::Always => true,
-            SetCondition::Absent => old.is_none(),
-            SetCondition::Present => old.is_some(),
-        };
-        answers.push(&match answer {
-            SetAnswer::Old => old.map_or(WriteOutcome::Nil, |old| WriteOutcome::Value(old.value())),
-            SetAnswer::Outcome if sets => WriteOutcome::Ok,
-            SetAnswer::Outcome => WriteOutcome::Nil,
-        });
-        if sets && deadline.is_some_and(|deadline| deadline <= log_time) {
-            self.delete(log_time, key);
-        } else if sets {
-            self.put_parts(key, &[value], deadline);
+    /// Sets a key to a collection. An empty one removes the key.
+    pub fn put<C: Collection>(&mut self, key: &[u8], collection: C, deadline: Option<u64>) {
+        let value = collection.wrap();
+        self.revision += 1;
+        let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
+        if value.is_empty() {
+            self.take(head.hash, key);
+        } else {
+            self.insert(Record::object(head, value));
         }
     }
 
-    fn add(&mut self, log_time: u64, key: &[u8], by: i64) -> WriteOutcome<'static> {
-        let old = self.find(log_time, self.table.hash(key), key);
-        let deadline = old.and_then(Record::deadline);
-        let Some(number) = old.map_or(Some(0), |old| parse_integer(old.value())) else {
-            return WriteOutcome::Refused(Refusal::NotAnInteger);
-        };
-        let Some(sum) = number.checked_add(by) else {
-            return WriteOutcome::Refused(Refusal::Overflow);
-        };
-        self.put_parts(key, &[sum.to_string().as_bytes()], deadline);
-        WriteOutcome::Integer(sum)
-    }
-
-    fn append(&mut self, log_time: u64, key: &[u8], value: &[u8]) -> WriteOutcome<'static> {
-        let old = self.find(log_time, self.table.hash(key), key).cloned();
-        let before = old.as_ref().map_or(&[][..], Record::value);
-        let length = before.len() + value.len();
-        if length > VALUE_BYTES_MAX {
-            return WriteOutcome::Refused(Refusal::TooLong);
-        }
-        self.put_parts(key, &[before, value], old.as_ref().and_then(Record::deadline));
-        WriteOutcome::Integer(i64::try_from(length).expect("a value is bounded"))
-    }
-
-    fn set_deadline(
+    /// Changes the collection of a key, which is empty before if there is no such key, and is removed if it is empty
+    /// afterwards.
+    ///
+    /// # Errors
+    /// When the value is of another kind. It is not changed.
+    pub fn update<C: Collection, R>(
         &mut self,
         log_time: u64,
         key: &[u8],
-        in_ms: i64,
-        condition: ExpireCondition,
-        unit: Unit,
-    ) -> WriteOutcome<'static> {
-        let Some(deadline) = deadline_of(log_time, in_ms) else {
-            return WriteOutcome::Refused(match unit {
-                Unit::Seconds => Refusal::ExpireTime,
-                Unit::Milliseconds => Refusal::PexpireTime,
-            });
+        change: impl FnOnce(&mut C) -> R,
+    ) -> Result<R, WrongType> {
+        let hash = self.table.hash(key);
+        self.take_expired(log_time, hash, key);
+        let Some(record) = self.table.get_mut(hash, key) else {
+            let mut collection = C::default();
+            let result = change(&mut collection);
+            self.put(key, collection, None);
+            return Ok(result);
         };
-        let Some(record) = self.find(log_time, self.table.hash(key), key).cloned() else {
-            return WriteOutcome::Integer(0);
-        };
-        let current = record.deadline();
-        let refused = (condition.absent && current.is_some())
-            || (condition.present && current.is_none())
-            || (condition.later && current.is_none_or(|current| deadline <= current))
-            || (condition.earlier && current.is_some_and(|current| deadline >= current));
-        if refused {
-            return WriteOutcome::Integer(0);
-        }
-        if deadline <= log_time {
-            self.delete(log_time, key);
+        let (weight, digest) = (record.weight(), record.digest());
+        let (value, version) = record.value_mut().ok_or(WrongType)?;
+        let result = change(C::of_mut(value).ok_or(WrongType)?);
+        let is_empty = value.is_empty();
+        let version = std::mem::replace(version, self.revision + 1);
+        if record.digest() == digest {
+            *record.value_mut().expect("it is a collection").1 = version;
         } else {
-            self.put_parts(key, &[record.value()], Some(deadline));
+            self.revision += 1;
         }
-        WriteOutcome::Integer(1)
+        self.weight = self.weight - weight + record.weight();
+        self.digest = self.digest.wrapping_sub(digest).wrapping_add(record.digest());
+        if is_empty {
+            self.take(hash, key);
+        }
+        Ok(result)
     }
 
-    fn persist(&mut self, log_time: u64, key: &[u8]) -> WriteOutcome<'static> {
-        let record = self.find(log_time, self.table.hash(key), key).cloned();
-        let Some(record) = record.filter(|record| record.deadline().is_some()) else {
-            return WriteOutcome::Integer(0);
+    /// Sets the deadline of a key, or removes it. Returns false if there is no such key. A deadline that has passed
+    /// removes the key.
+    pub fn set_deadline(&mut self, log_time: u64, key: &[u8], deadline: Option<u64>) -> bool {
+        let Some(record) = self.get(log_time, key).cloned() else {
+            return false;
         };
-        self.put_parts(key, &[record.value()], None);
-        WriteOutcome::Integer(1)
+        if deadline.is_some_and(|deadline| deadline <= log_time) {
+            return self.remove(log_time, key);
+        }
+        self.put_copy(&record, key, deadline);
+        true
+    }
+
+    /// Sets a key to the value of a record, with a deadline of its own.
+    pub fn put_copy(&mut self, record: &Record, key: &[u8], deadline: Option<u64>) {
+        self.revision += 1;
+        let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
+        let copy = record.with_head(&mut self.scratch, head);
+        self.insert(copy);
     }
 
     /// Removes a key. Returns false if it did not exist, or had expired.
-    fn delete(&mut self, log_time: u64, key: &[u8]) -> bool {
-        let hash = self.table.hash(key);
-        let Some(removed) = self.table.remove(hash, key) else {
-            return false;
-        };
-        self.forget(&removed);
-        removed.lives_at(log_time)
+    pub fn remove(&mut self, log_time: u64, key: &[u8]) -> bool {
+        self.take(self.table.hash(key), key).is_some_and(|removed| removed.lives_at(log_time))
     }
 
-    fn find(&self, log_time: u64, hash: u64, key: &[u8]) -> Option<&Record> {
-        self.table.get(hash, key).filter(|record| record.lives_at(log_time))
-    }
-
-    fn put_parts(&mut self, key: &[u8], value: &[&[u8]], deadline: Option<u64>) {
-        let record = Record::new(&mut self.scratch, key, value, deadline);
-        let hash = self.table.hash(record.key());
-        self.weight += record.weight();
-        self.digest = self.digest.wrapping_add(record.digest());
-        if let Some(replaced) = self.table.insert(hash, record.clone()) {
-            self.forget(&replaced);
-        }
-        if let Some(deadline) = deadline {
-            self.deadlines.insert(Due { deadline, record });
-        }
-    }
-
-    /// Removes a record that left the table from the deadlines and the sums.
-    fn forget(&mut self, removed: &Record) {
-        self.weight -= removed.weight();
-        self.digest = self.digest.wrapping_sub(removed.digest());
-        if let Some(deadline) = removed.deadline() {
-            let listed = self.deadlines.remove(&Due { deadline, record: removed.clone() });
-            assert!(listed, "a record with a deadline is listed");
-        }
-    }
-
-    /// Removes expired keys by deadline and then by key, so that replicas which remove only some of them remove the
-    /// same ones.
-    fn expire(&mut self, log_time: u64, count_max: usize) {
-        for _ in 0..count_max {
-            let Some(due) = self.deadlines.first().filter(|due| due.deadline <= log_time) else {
-                return;
-            };
-            let record = due.record.clone();
-            let removed = self.table.remove(self.table.hash(record.key()), record.key());
-            self.forget(&removed.expect("a listed record is in the table"));
-        }
-    }
-
-    fn clear(&mut self) {
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        self.revision += 1;
         let empty = self.table.empty();
         let garbage = Garbage {
             table: std::mem::replace(&mut self.table, empty),
@@ -397,6 +355,50 @@ impl Store {
         self.weight = 0;
         self.digest = 0;
         (self.discard)(garbage);
+    }
+
+    fn insert(&mut self, record: Record) {
+        self.weight += record.weight();
+        self.digest = self.digest.wrapping_add(record.digest());
+        let due = record.deadline().map(|deadline| Due { deadline, key: record.listed() });
+        if let Some(replaced) = self.table.insert(record) {
+            self.forget(&replaced);
+        }
+        self.deadlines.extend(due);
+    }
+
+    fn take(&mut self, hash: u32, key: &[u8]) -> Option<Record> {
+        let removed = self.table.remove(hash, key)?;
+        self.forget(&removed);
+        Some(removed)
+    }
+
+    fn take_expired(&mut self, log_time: u64, hash: u32, key: &[u8]) {
+        if self.table.get(hash, key).is_some_and(|record| !record.lives_at(log_time)) {
+            self.take(hash, key);
+        }
+    }
+
+    /// Removes a record that left the table from the deadlines and the sums.
+    fn forget(&mut self, removed: &Record) {
+        self.weight -= removed.weight();
+        self.digest = self.digest.wrapping_sub(removed.digest());
+        if let Some(deadline) = removed.deadline() {
+            let listed = self.deadlines.remove(&Due { deadline, key: removed.listed() });
+            assert!(listed, "a record with a deadline is listed");
+        }
+    }
+
+    /// Removes expired keys by deadline and then by key, so that replicas which remove only some of them remove the
+    /// same ones.
+    fn expire(&mut self, log_time: u64, count_max: usize) {
+        for _ in 0..count_max {
+            let Some(due) = self.deadlines.first().filter(|due| due.deadline <= log_time).cloned() else {
+                return;
+            };
+            let removed = self.take(self.table.hash(due.key.key()), due.key.key());
+            assert!(removed.is_some(), "a listed record is in the table");
+        }
     }
 }
 
@@ -407,16 +409,16 @@ impl Drop for Store {
     }
 }
 
-/// A record, ordered by its deadline.
+/// A key, ordered by its deadline.
 #[derive(Debug, Clone)]
 struct Due {
     deadline: u64,
-    record: Record,
+    key: ListedKey,
 }
 
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.deadline.cmp(&other.deadline).then_with(|| self.record.key().cmp(other.record.key()))
+        self.deadline.cmp(&other.deadline).then_with(|| self.key.key().cmp(other.key.key()))
     }
 }
 
@@ -433,63 +435,6 @@ impl PartialEq for Due {
 }
 
 impl Eq for Due {}
-
-/// Collects the outcomes of a batch. A single `Ok` or `Nil`, by far the most common case, costs no allocation.
-#[derive(Default)]
-struct Answers {
-    first: Option<Bytes>,
-    encoded: BytesMut,
-}
-
-impl Answers {
-    fn push(&mut self, outcome: &WriteOutcome<'_>) {
-        if let Some(first) = self.first.take() {
-            self.encoded.extend_from_slice(&first);
-        } else if self.encoded.is_empty()
-            && let Some(alone) = outcome.encoded_alone()
-        {
-            self.first = Some(alone);
-            return;
-        }
-        outcome.encode(&mut self.encoded);
-    }
-
-    fn finish(self) -> Bytes {
-        self.first.unwrap_or_else(|| self.encoded.freeze())
-    }
-}
-
-/// A number as Redis accepts it: decimal, no plus sign, no leading zeros or blanks, and within 64 bits.
-///
-/// ```
-/// use quorate_examples::kv::store::parse_integer;
-///
-/// assert_eq!(parse_integer(b"-17"), Some(-17));
-/// assert_eq!(parse_integer(b"017"), None);
-/// ```
-pub fn parse_integer(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    digits.iter().try_fold(0_i64, |number, digit| {
-        let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
-        let shifted = number.checked_mul(10)?;
-        if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }
-    })
-}
-
-/// The log time `in_ms` milliseconds after `log_time`. `None` if it does not fit 64 bits. A time before 1970 counts as
-/// the first millisecond of 1970.
-fn deadline_of(log_time: u64, in_ms: i64) -> Option<u64> {
-    let ms = i64::try_from(log_time).ok()?.checked_add(in_ms)?;
-    Some(u64::try_from(ms).unwrap_or(0))
-}
 
 #[cfg(test)]
 mod tests;

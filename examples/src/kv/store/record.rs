@@ -1,54 +1,159 @@
-//! One key with its value and its deadline, in one allocation.
+//! One key with its value and its deadline.
 
 use std::sync::Arc;
 
-/// Maximum bytes of a key or a value. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it when
-/// it is applied.
+use super::digest::{digest, mix};
+use super::value::Value;
+
+/// Maximum bytes of a key or of a string. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it
+/// when it is applied.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
-/// A key, its value and its deadline. Cloning shares the bytes.
+/// A key, its value and its deadline. Cloning shares them.
 ///
 /// The bytes are always the record's own. A slice would keep alive the whole buffer in which it came from the network
 /// or the log. So a store's memory is that of its keys and values. The price is one copy of each value, which takes a
 /// few nanoseconds for 256 bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Record(Arc<[u8]>);
+pub enum Record {
+    /// A string, all of it in one allocation: version, deadline, length of the key, key, value.
+    Text {
+        /// The hash of the key.
+        hash: u32,
+        /// The bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// A value of several items.
+    Object {
+        /// The hash of the key.
+        hash: u32,
+        /// The rest.
+        object: Arc<Object>,
+    },
+}
+
+/// A key with a value of several items.
+#[derive(Debug, Clone)]
+pub struct Object {
+    key: Arc<[u8]>,
+    deadline: Option<u64>,
+    version: u64,
+    value: Value,
+}
+
+/// The part of a record that does not depend on its value's kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) hash: u32,
+    pub(super) key: &'a [u8],
+    pub(super) deadline: Option<u64>,
+    pub(super) version: u64,
+}
+
+/// A key among others that have a deadline. It shares the record's allocation.
+#[derive(Debug, Clone)]
+pub(super) enum ListedKey {
+    Text(Arc<[u8]>),
+    Object(Arc<[u8]>),
+}
 
 impl Record {
-    /// Copies the parts into one allocation. `scratch` is only working space, kept between calls.
-    pub(super) fn new(scratch: &mut Vec<u8>, key: &[u8], value: &[&[u8]], deadline: Option<u64>) -> Self {
-        let key_length = u32::try_from(key.len()).expect("a key is shorter than a request, which is bounded");
+    /// A string, copied into one allocation. `scratch` is only working space, kept between calls.
+    pub(super) fn text(scratch: &mut Vec<u8>, head: Head<'_>, value: &[&[u8]]) -> Self {
+        let key_length = u32::try_from(head.key.len()).expect("a key is shorter than a request, which is bounded");
         scratch.clear();
-        scratch.extend_from_slice(&[0; DIGEST]);
-        scratch.extend_from_slice(&deadline.unwrap_or(NEVER).to_le_bytes());
+        scratch.extend_from_slice(&head.version.to_le_bytes());
+        scratch.extend_from_slice(&head.deadline.unwrap_or(NEVER).to_le_bytes());
         scratch.extend_from_slice(&key_length.to_le_bytes());
-        scratch.extend_from_slice(key);
+        scratch.extend_from_slice(head.key);
         for part in value {
             scratch.extend_from_slice(part);
         }
-        let digest = digest(&scratch[DIGEST..]);
-        scratch[..DIGEST].copy_from_slice(&digest.to_le_bytes());
-        let record = Self(Arc::from(&scratch[..]));
+        let record = Self::Text { hash: head.hash, bytes: Arc::from(&scratch[..]) };
         if scratch.capacity() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
         record
     }
 
-    /// The key.
-    pub(super) fn key(&self) -> &[u8] {
-        &self.0[HEADER..self.value_start()]
+    /// A value of several items.
+    pub(super) fn object(head: Head<'_>, value: Value) -> Self {
+        let (deadline, version) = (head.deadline, head.version);
+        let object = Object { key: Arc::from(head.key), deadline, version, value };
+        Self::Object { hash: head.hash, object: Arc::new(object) }
     }
 
-    /// The value.
-    pub(super) fn value(&self) -> &[u8] {
-        &self.0[self.value_start()..]
+    /// The hash of the key.
+    pub(super) fn hash(&self) -> u32 {
+        let (Self::Text { hash, .. } | Self::Object { hash, .. }) = self;
+        *hash
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Text { bytes, .. } => text_key(bytes),
+            Self::Object { object, .. } => &object.key,
+        }
+    }
+
+    /// The string, if the value is one.
+    pub fn as_text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text { bytes, .. } => Some(&bytes[HEADER + text_key(bytes).len()..]),
+            Self::Object { .. } => None,
+        }
+    }
+
+    /// The value, if it is no string.
+    pub fn as_value(&self) -> Option<&Value> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Object { object, .. } => Some(&object.value),
+        }
     }
 
     /// Log time in Unix ms from which on the key does not exist.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let deadline = u64::from_le_bytes(self.0[DIGEST..DIGEST + 8].try_into().expect("eight bytes"));
-        (deadline != NEVER).then_some(deadline)
+    pub fn deadline(&self) -> Option<u64> {
+        match self {
+            Self::Text { bytes, .. } => Some(number(bytes, VERSION_BYTES)).filter(|deadline| *deadline != NEVER),
+            Self::Object { object, .. } => object.deadline,
+        }
+    }
+
+    /// The store's revision at which the record was last changed.
+    pub(super) fn version(&self) -> u64 {
+        match self {
+            Self::Text { bytes, .. } => number(bytes, 0),
+            Self::Object { object, .. } => object.version,
+        }
+    }
+
+    /// The value and the version, to be changed. Another record that shares them keeps the old ones.
+    pub(super) fn value_mut(&mut self) -> Option<(&mut Value, &mut u64)> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Object { object, .. } => {
+                let object = Arc::make_mut(object);
+                Some((&mut object.value, &mut object.version))
+            }
+        }
+    }
+
+    /// The same value under another key, deadline or version.
+    pub(super) fn with_head(&self, scratch: &mut Vec<u8>, head: Head<'_>) -> Self {
+        match self {
+            Self::Text { .. } => Self::text(scratch, head, &[self.as_text().unwrap_or_default()]),
+            Self::Object { object, .. } => Self::object(head, object.value.clone()),
+        }
+    }
+
+    /// The key as it is listed by its deadline.
+    pub(super) fn listed(&self) -> ListedKey {
+        match self {
+            Self::Text { bytes, .. } => ListedKey::Text(Arc::clone(bytes)),
+            Self::Object { object, .. } => ListedKey::Object(Arc::clone(&object.key)),
+        }
     }
 
     /// Returns true if the key still exists at `log_time`.
@@ -58,46 +163,46 @@ impl Record {
 
     /// Bytes of key and value.
     pub(super) fn weight(&self) -> u64 {
-        (self.0.len() - HEADER) as u64
+        match self {
+            Self::Text { bytes, .. } => (bytes.len() - HEADER) as u64,
+            Self::Object { object, .. } => object.key.len() as u64 + object.value.bytes(),
+        }
     }
 
-    /// A stable digest of the whole record. A store's digest is the wrapping sum of these. It is stored in the record,
-    /// so that removing one reads only its head.
+    /// A stable digest of key, value and deadline. A store's digest is the wrapping sum of these.
     pub(super) fn digest(&self) -> u64 {
-        u64::from_le_bytes(self.0[..DIGEST].try_into().expect("eight bytes"))
-    }
-
-    fn value_start(&self) -> usize {
-        let key_length = u32::from_le_bytes(self.0[HEADER - 4..HEADER].try_into().expect("four bytes"));
-        HEADER + key_length as usize
+        match self {
+            Self::Text { bytes, .. } => digest(&bytes[VERSION_BYTES..]),
+            Self::Object { object, .. } => {
+                let head = mix(digest(&object.key), object.deadline.unwrap_or(NEVER));
+                mix(head, object.value.digest())
+            }
+        }
     }
 }
 
-fn digest(bytes: &[u8]) -> u64 {
-    let mut state = (bytes.len() as u64).wrapping_mul(DIGEST_MULTIPLIER) ^ DIGEST_START;
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        state = mix(state, u64::from_le_bytes(word.try_into().expect("eight bytes")));
+impl ListedKey {
+    pub(super) fn key(&self) -> &[u8] {
+        match self {
+            Self::Text(bytes) => text_key(bytes),
+            Self::Object(key) => key,
+        }
     }
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    mix(mix(state, u64::from_le_bytes(last)), DIGEST_START)
 }
 
-/// Mixes in one word by a full multiplication, of which both halves count.
-fn mix(state: u64, word: u64) -> u64 {
-    let product = u128::from(state ^ word) * u128::from(DIGEST_MULTIPLIER);
-    #[allow(clippy::cast_possible_truncation)]
-    let folded = (product >> 64) as u64 ^ product as u64;
-    folded.wrapping_add(word.rotate_left(32))
+fn text_key(bytes: &[u8]) -> &[u8] {
+    let length = u32::from_le_bytes(bytes[HEADER - 4..HEADER].try_into().expect("four bytes"));
+    &bytes[HEADER..HEADER + length as usize]
 }
 
-/// Bytes of the digest, which come first.
-const DIGEST: usize = 8;
-/// Bytes before the key: digest, deadline, length of the key.
-const HEADER: usize = DIGEST + 8 + 4;
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// Bytes of the version, which come first and are no part of the digest.
+const VERSION_BYTES: usize = 8;
+/// Bytes before the key: version, deadline, length of the key.
+const HEADER: usize = VERSION_BYTES + 8 + 4;
 /// A deadline that no log time reaches.
 const NEVER: u64 = u64::MAX;
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
-const DIGEST_START: u64 = 0x243f_6a88_85a3_08d3;
-const DIGEST_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

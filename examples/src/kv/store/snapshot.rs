@@ -1,22 +1,29 @@
 //! A store at one moment, and its bytes.
 //!
-//! Layout: `QKVS`, a version byte; then for each record 1, deadline as u64 (0: none), lengths of key and value as u32,
-//! key and value; then 0, the number of records and the digest as u64. Numbers are little-endian. Records have no
-//! particular order, so two snapshots of equal stores may differ in their bytes, but restore equal stores.
+//! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; then the
+//! records; then 0, the number of records and the digest as u64. A record: its kind, deadline as u64 (0: none), version
+//! as u64, the key; a string's value; of other kinds, 1 if the value is small, the number of items as u32, and the
+//! items. Keys, values and items begin with their length as u32. Numbers are little-endian. Records have no particular
+//! order, so two snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use super::record::{Record, VALUE_BYTES_MAX};
+use super::record::{Head, Record};
+use super::sequence::Sequence;
 use super::table::Table;
+use super::value::{Hash, List, Members, Set, SortedSet, Value};
+use super::{Store, VALUE_BYTES_MAX};
 
 /// The version that this program writes, and the newest it reads.
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// A store at one moment: cheap to make, and `Send`, so that it is written and dropped off the loop.
 #[derive(Debug)]
 pub struct Snapshot {
     table: Table,
     digest: u64,
+    revision: u64,
+    is_seeded: bool,
 }
 
 /// Reason why bytes were not restored. No store was built.
@@ -26,7 +33,7 @@ pub enum RestoreError {
     /// The bytes are not a snapshot of a store.
     #[error("the bytes are not a snapshot of a key-value store")]
     Foreign,
-    /// A newer program wrote them.
+    /// Another program wrote them.
     #[error("snapshot version {0} is not known to this program")]
     Version(u8),
     /// A record is too long, or of an unknown kind.
@@ -41,8 +48,8 @@ pub enum RestoreError {
 }
 
 impl Snapshot {
-    pub(super) fn new(table: Table, digest: u64) -> Self {
-        Self { table, digest }
+    pub(super) fn new(table: Table, digest: u64, revision: u64, is_seeded: bool) -> Self {
+        Self { table, digest, revision, is_seeded }
     }
 
     /// Number of keys in the snapshot, including expired ones that were not removed yet.
@@ -60,30 +67,66 @@ impl Snapshot {
         self.table.iter().filter(move |record| record.lives_at(log_time)).map(Record::key)
     }
 
-    /// Writes the snapshot and returns the number of bytes written.
+    /// Writes the snapshot.
     ///
     /// # Errors
     /// Errors of the writer.
-    pub fn write(&self, writer: &mut dyn Write) -> io::Result<u64> {
+    pub fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, writer);
-        let mut written = HEADER_BYTES + TRAILER_BYTES;
         writer.write_all(MAGIC)?;
-        writer.write_all(&[SNAPSHOT_VERSION])?;
+        writer.write_all(&[SNAPSHOT_VERSION, u8::from(self.is_seeded)])?;
+        writer.write_all(&self.table.seed().to_le_bytes())?;
+        writer.write_all(&self.revision.to_le_bytes())?;
         for record in self.table.iter() {
-            writer.write_all(&[RECORD])?;
-            writer.write_all(&record.deadline().unwrap_or(0).to_le_bytes())?;
-            writer.write_all(&length(record.key()))?;
-            writer.write_all(&length(record.value()))?;
-            writer.write_all(record.key())?;
-            writer.write_all(record.value())?;
-            written += RECORD_HEADER_BYTES + record.weight();
+            write_record(&mut writer, record)?;
         }
         writer.write_all(&[END])?;
         writer.write_all(&(self.len() as u64).to_le_bytes())?;
         writer.write_all(&self.digest.to_le_bytes())?;
-        writer.flush()?;
-        Ok(written)
+        writer.flush()
     }
+}
+
+fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
+    let kind = match record.as_value() {
+        None => TEXT,
+        Some(Value::List(_)) => LIST,
+        Some(Value::Hash(_)) => HASH,
+        Some(Value::Set(_)) => SET,
+        Some(Value::SortedSet(_)) => SORTED_SET,
+    };
+    writer.write_all(&[kind])?;
+    writer.write_all(&record.deadline().unwrap_or(0).to_le_bytes())?;
+    writer.write_all(&record.version().to_le_bytes())?;
+    write_bytes(writer, record.key())?;
+    match record.as_value() {
+        None => write_bytes(writer, record.as_text().unwrap_or_default()),
+        Some(Value::List(list)) => write_items(writer, true, list.len(), list.iter_from(0)),
+        Some(Value::Hash(Hash(members)) | Value::Set(Set(members))) => {
+            write_items(writer, members.is_small(), members.len(), members.items().iter())
+        }
+        Some(Value::SortedSet(set)) => write_items(writer, set.is_small(), set.len(), set.items().iter()),
+    }
+}
+
+fn write_items<'a>(
+    writer: &mut impl Write,
+    is_small: bool,
+    count: usize,
+    items: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<()> {
+    writer.write_all(&[u8::from(is_small)])?;
+    writer.write_all(&u32::try_from(count).map_err(io::Error::other)?.to_le_bytes())?;
+    for item in items {
+        write_bytes(writer, item)?;
+    }
+    Ok(())
+}
+
+fn write_bytes(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).expect("a key, a string or an item is bounded");
+    writer.write_all(&length.to_le_bytes())?;
+    writer.write_all(bytes)
 }
 
 /// The number of records and the digest at the end of a snapshot.
@@ -92,11 +135,8 @@ pub(super) struct Announced {
     pub(super) digest: u64,
 }
 
-/// Reads a snapshot record by record, and holds one record at a time.
-pub(super) fn read(
-    reader: &mut dyn Read,
-    mut record: impl FnMut(&[u8], &[u8], Option<u64>),
-) -> Result<Announced, RestoreError> {
+/// Reads a snapshot into an empty store, record by record.
+pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced, RestoreError> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
     if array(&mut reader)? != *MAGIC {
         return Err(RestoreError::Foreign);
@@ -105,27 +145,68 @@ pub(super) fn read(
     if version != SNAPSHOT_VERSION {
         return Err(RestoreError::Version(version));
     }
-    let mut bytes = Vec::new();
+    store.is_seeded = flag(&mut reader)?;
+    store.table = Table::new(u64::from_le_bytes(array(&mut reader)?));
+    store.revision = u64::from_le_bytes(array(&mut reader)?);
     loop {
         match array(&mut reader)? {
-            [RECORD] => {}
             [END] => break,
-            _ => return Err(RestoreError::Malformed),
+            [kind] => read_record(&mut reader, kind, store)?,
         }
-        let deadline = u64::from_le_bytes(array(&mut reader)?);
-        let key = u32::from_le_bytes(array(&mut reader)?) as usize;
-        let value = u32::from_le_bytes(array(&mut reader)?) as usize;
-        if key > VALUE_BYTES_MAX || value > VALUE_BYTES_MAX {
-            return Err(RestoreError::Malformed);
-        }
-        bytes.resize(key + value, 0);
-        reader.read_exact(&mut bytes)?;
-        record(&bytes[..key], &bytes[key..], (deadline != 0).then_some(deadline));
     }
     let announced =
         Announced { records: u64::from_le_bytes(array(&mut reader)?), digest: u64::from_le_bytes(array(&mut reader)?) };
     match reader.read(&mut [0])? {
         0 => Ok(announced),
+        _ => Err(RestoreError::Malformed),
+    }
+}
+
+fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<(), RestoreError> {
+    let deadline = Some(u64::from_le_bytes(array(reader)?)).filter(|deadline| *deadline != 0);
+    let version = u64::from_le_bytes(array(reader)?);
+    let key = read_bytes(reader)?;
+    let head = Head { hash: store.table.hash(&key), key: &key, deadline, version };
+    let record = if kind == TEXT {
+        let value = read_bytes(reader)?;
+        Record::text(&mut store.scratch, head, &[&value])
+    } else {
+        let is_small = flag(reader)?;
+        let items = read_items(reader)?;
+        let value = match kind {
+            LIST => Some(Value::List(List::from_items(items))),
+            HASH => Members::from_items(items, is_small).map(|members| Value::Hash(Hash(members))),
+            SET => Members::from_items(items, is_small).map(|members| Value::Set(Set(members))),
+            SORTED_SET => SortedSet::from_items(items, is_small).map(Value::SortedSet),
+            _ => None,
+        };
+        Record::object(head, value.filter(|value| !value.is_empty()).ok_or(RestoreError::Malformed)?)
+    };
+    store.insert(record);
+    Ok(())
+}
+
+fn read_items(reader: &mut impl Read) -> Result<Sequence, RestoreError> {
+    let count = u32::from_le_bytes(array(reader)?);
+    let mut failed = None;
+    let items = (0..count).map_while(|_| read_bytes(reader).map_err(|error| failed = Some(error)).ok()).collect();
+    failed.map_or(Ok(items), Err)
+}
+
+fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
+    let length = u32::from_le_bytes(array(reader)?) as usize;
+    if length > ITEM_BYTES_MAX {
+        return Err(RestoreError::Malformed);
+    }
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn flag(reader: &mut impl Read) -> Result<bool, RestoreError> {
+    match array(reader)? {
+        [0] => Ok(false),
+        [1] => Ok(true),
         _ => Err(RestoreError::Malformed),
     }
 }
@@ -136,14 +217,13 @@ fn array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(array)
 }
 
-fn length(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len()).expect("a key or value is bounded").to_le_bytes()
-}
-
 const MAGIC: &[u8; 4] = b"QKVS";
-const RECORD: u8 = 1;
 const END: u8 = 0;
-const HEADER_BYTES: u64 = 5;
-const RECORD_HEADER_BYTES: u64 = 17;
-const TRAILER_BYTES: u64 = 17;
+const TEXT: u8 = 1;
+const LIST: u8 = 2;
+const HASH: u8 = 3;
+const SET: u8 = 4;
+const SORTED_SET: u8 = 5;
 const BUFFER_BYTES: usize = 64 * 1024;
+/// A pair of the longest name and the longest data, and their length.
+const ITEM_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 16;

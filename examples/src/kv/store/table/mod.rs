@@ -5,8 +5,10 @@
 //! and its copies; the first write to a shared bucket copies that bucket (a dozen pointers) and nothing else. A
 //! snapshot of a million keys therefore costs a few hundred pointer copies at once, and a little a write afterwards.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::Hasher;
 use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
 
 use super::record::Record;
 
@@ -21,17 +23,11 @@ pub(super) struct Table {
 
 /// [`SEGMENT_BUCKETS`] buckets; the last segment of a table may hold fewer.
 type Segment = Vec<Arc<Bucket>>;
-type Bucket = Vec<Slot>;
-
-#[derive(Debug, Clone)]
-struct Slot {
-    hash: u64,
-    record: Record,
-}
+type Bucket = Vec<Record>;
 
 impl Table {
-    /// An empty table. The seed decides the places of keys and nothing else. Each process draws its own, so that
-    /// clients cannot choose keys that collide.
+    /// An empty table. The seed decides the places of keys and nothing else. Clients do not know it, so that they cannot
+    /// choose keys that collide.
     pub(super) fn new(seed: u64) -> Self {
         Self { segments: vec![Arc::new(vec![Arc::default()])], buckets: 1, len: 0, seed }
     }
@@ -41,33 +37,44 @@ impl Table {
         Self::new(self.seed)
     }
 
+    /// The seed.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Number of keys.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// The hash of a key, to be passed to the other methods.
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn hash(&self, key: &[u8]) -> u32 {
+        let mut hasher = SipHasher13::new_with_keys(self.seed, 0);
         hasher.write(key);
-        hasher.finish()
+        hasher.finish() as u32
     }
 
     /// The record of a key.
-    pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<&Record> {
-        let slot = self.bucket(hash).iter().find(|slot| slot.hash == hash && slot.record.key() == key)?;
-        Some(&slot.record)
+    pub(super) fn get(&self, hash: u32, key: &[u8]) -> Option<&Record> {
+        self.bucket(hash).iter().find(|record| record.hash() == hash && record.key() == key)
+    }
+
+    /// The record of a key, to be changed. Its key has to stay.
+    pub(super) fn get_mut(&mut self, hash: u32, key: &[u8]) -> Option<&mut Record> {
+        let position = self.position(hash, key)?;
+        Some(&mut self.bucket_mut(hash)[position])
     }
 
     /// Inserts a record and returns the one that it replaces.
-    pub(super) fn insert(&mut self, hash: u64, record: Record) -> Option<Record> {
+    pub(super) fn insert(&mut self, record: Record) -> Option<Record> {
+        let hash = record.hash();
         let bucket = self.bucket_mut(hash);
-        let same = |slot: &&mut Slot| slot.hash == hash && slot.record.key() == record.key();
-        if let Some(slot) = bucket.iter_mut().find(same) {
-            return Some(std::mem::replace(&mut slot.record, record));
+        let same = |known: &&mut Record| known.hash() == hash && known.key() == record.key();
+        if let Some(known) = bucket.iter_mut().find(same) {
+            return Some(std::mem::replace(known, record));
         }
-        bucket.push(Slot { hash, record });
+        bucket.push(record);
         self.len += 1;
         if self.len > self.buckets * BUCKET_RECORDS {
             self.split();
@@ -76,32 +83,50 @@ impl Table {
     }
 
     /// Removes the record of a key and returns it.
-    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Record> {
-        let mut slots = self.bucket(hash).iter();
-        let position = slots.position(|slot| slot.hash == hash && slot.record.key() == key)?;
+    pub(super) fn remove(&mut self, hash: u32, key: &[u8]) -> Option<Record> {
+        let position = self.position(hash, key)?;
         let removed = self.bucket_mut(hash).swap_remove(position);
         self.len -= 1;
         if self.buckets > 1 && self.len < self.buckets * BUCKET_RECORDS / 4 {
             self.merge();
         }
-        Some(removed.record)
+        Some(removed)
     }
 
     /// All records, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.segments
-            .iter()
-            .flat_map(|segment| segment.iter())
-            .flat_map(|bucket| bucket.iter())
-            .map(|slot| &slot.record)
+        self.segments.iter().flat_map(|segment| segment.iter()).flat_map(|bucket| bucket.iter())
     }
 
-    fn bucket(&self, hash: u64) -> &Bucket {
+    /// The records of one bucket from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end.
+    ///
+    /// A cursor is a hash with its bits in reverse order. In that order the hashes of a bucket are neighbours, and they
+    /// stay in order when buckets are split or merged between two calls. So a scan meets every record that is there all
+    /// the time, and on any replica, since they share the seed.
+    pub(super) fn scan(&self, cursor: u64) -> (u64, impl Iterator<Item = &Record>) {
+        let from = u32::try_from(cursor).unwrap_or(u32::MAX);
+        let bucket = address(from.reverse_bits(), self.buckets);
+        let mask = self.buckets.next_power_of_two() - 1;
+        let half = mask / 2 + 1;
+        let is_split = bucket >= half || bucket + half < self.buckets;
+        let low_bits = if is_split { mask } else { mask >> 1 }.count_ones();
+        let size = 1_u64 << (u32::BITS - low_bits);
+        let next = (u64::from(from) / size + 1) * size;
+        let next = if next > u64::from(u32::MAX) { 0 } else { next };
+        let records = self.bucket(from.reverse_bits()).iter();
+        (next, records.filter(move |record| record.hash().reverse_bits() >= from))
+    }
+
+    fn position(&self, hash: u32, key: &[u8]) -> Option<usize> {
+        self.bucket(hash).iter().position(|record| record.hash() == hash && record.key() == key)
+    }
+
+    fn bucket(&self, hash: u32) -> &Bucket {
         let index = address(hash, self.buckets);
         &self.segments[index / SEGMENT_BUCKETS][index % SEGMENT_BUCKETS]
     }
 
-    fn bucket_mut(&mut self, hash: u64) -> &mut Bucket {
+    fn bucket_mut(&mut self, hash: u32) -> &mut Bucket {
         self.bucket_at(address(hash, self.buckets))
     }
 
@@ -115,7 +140,7 @@ impl Table {
         let added = self.buckets;
         let buckets = self.buckets + 1;
         let source = std::mem::take(self.bucket_at(buddy(added)));
-        let (moved, kept) = source.into_iter().partition(|slot: &Slot| address(slot.hash, buckets) == added);
+        let (moved, kept) = source.into_iter().partition(|record: &Record| address(record.hash(), buckets) == added);
         *self.bucket_at(buddy(added)) = kept;
         if added.is_multiple_of(SEGMENT_BUCKETS) {
             self.segments.push(Arc::default());
@@ -140,8 +165,7 @@ impl Table {
 }
 
 /// The bucket of a hash among `buckets`: its low bits, with one bit less where that bucket does not exist yet.
-#[allow(clippy::cast_possible_truncation)]
-fn address(hash: u64, buckets: usize) -> usize {
+fn address(hash: u32, buckets: usize) -> usize {
     let mask = buckets.next_power_of_two() - 1;
     let address = hash as usize & mask;
     if address < buckets { address } else { address & (mask >> 1) }

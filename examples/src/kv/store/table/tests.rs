@@ -3,14 +3,21 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::record::Head;
 use super::*;
 
 fn record(key: u16, value: u8) -> Record {
-    Record::new(&mut Vec::new(), &key.to_le_bytes(), &[&[value]], None)
+    record_in(&Table::new(7), key, value)
+}
+
+fn record_in(table: &Table, key: u16, value: u8) -> Record {
+    let key = key.to_le_bytes();
+    let head = Head { hash: table.hash(&key), key: &key, deadline: None, version: 1 };
+    Record::text(&mut Vec::new(), head, &[&[value]])
 }
 
 fn contents(table: &Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    table.iter().map(|record| (record.key().to_vec(), record.value().to_vec())).collect()
+    table.iter().map(|record| (record.key().to_vec(), record.as_text().unwrap().to_vec())).collect()
 }
 
 /// Checks the shape that linear hashing promises, after any operations.
@@ -20,7 +27,7 @@ fn check(table: &Table) {
     assert_eq!(table.iter().count(), table.len());
     assert!(table.segments.iter().rev().skip(1).all(|segment| segment.len() == SEGMENT_BUCKETS));
     for (index, bucket) in table.segments.iter().flat_map(|segment| segment.iter()).enumerate() {
-        assert!(bucket.iter().all(|slot| address(slot.hash, table.buckets) == index));
+        assert!(bucket.iter().all(|record| address(record.hash(), table.buckets) == index));
     }
 }
 
@@ -29,15 +36,14 @@ fn grows_and_shrinks_by_one_bucket_at_a_time() {
     let mut table = Table::new(7);
     for key in 0..50_000 {
         let before = table.buckets;
-        let hash = table.hash(&u16::to_le_bytes(key));
-        assert!(table.insert(hash, record(key, 1)).is_none());
+        assert!(table.insert(record(key, 1)).is_none());
         assert!(table.buckets - before <= 1);
     }
     check(&table);
     assert_eq!(table.buckets, 50_000_usize.div_ceil(BUCKET_RECORDS));
     for key in 0..50_000 {
         let hash = table.hash(&u16::to_le_bytes(key));
-        assert_eq!(table.get(hash, &u16::to_le_bytes(key)).map(Record::value), Some(&[1][..]));
+        assert_eq!(table.get(hash, &u16::to_le_bytes(key)).map(|record| record.as_text().unwrap()), Some(&[1][..]));
         assert!(table.remove(hash, &u16::to_le_bytes(key)).is_some());
     }
     check(&table);
@@ -48,10 +54,10 @@ fn grows_and_shrinks_by_one_bucket_at_a_time() {
 fn a_write_after_a_copy_copies_one_segment_and_one_bucket() {
     let mut table = Table::new(7);
     for key in 0..50_000 {
-        table.insert(table.hash(&u16::to_le_bytes(key)), record(key, 1));
+        table.insert(record(key, 1));
     }
     let copy = table.clone();
-    table.insert(table.hash(&7_u16.to_le_bytes()), record(7, 2));
+    table.insert(record(7, 2));
     let pairs = || table.segments.iter().zip(&copy.segments);
     assert_eq!(pairs().filter(|(left, right)| !Arc::ptr_eq(left, right)).count(), 1);
     let buckets = pairs().flat_map(|(left, right)| left.iter().zip(right.iter()));
@@ -72,16 +78,16 @@ proptest! {
             let hash = table.hash(&bytes);
             match action {
                 0..=4 => {
-                    let replaced = table.insert(hash, record(key, action));
+                    let replaced = table.insert(record_in(&table, key, action));
                     let expected = model.insert(bytes.to_vec(), vec![action]);
-                    prop_assert_eq!(replaced.map(|record| record.value().to_vec()), expected);
+                    prop_assert_eq!(replaced.map(|record| record.as_text().unwrap().to_vec()), expected);
                 }
                 5..=6 => {
                     let removed = table.remove(hash, &bytes);
-                    prop_assert_eq!(removed.map(|record| record.value().to_vec()), model.remove(&bytes[..]));
+                    prop_assert_eq!(removed.map(|record| record.as_text().unwrap().to_vec()), model.remove(&bytes[..]));
                 }
                 _ if copies.len() < 4 => copies.push((table.clone(), model.clone())),
-                _ => prop_assert_eq!(table.get(hash, &bytes).map(Record::value), model.get(&bytes[..]).map(Vec::as_slice)),
+                _ => prop_assert_eq!(table.get(hash, &bytes).map(|record| record.as_text().unwrap()), model.get(&bytes[..]).map(Vec::as_slice)),
             }
         }
         copies.push((table, model));
@@ -89,5 +95,39 @@ proptest! {
             check(&table);
             prop_assert_eq!(contents(&table), model);
         }
+    }
+}
+
+/// Keys that are there from the start of a scan to its end are met, though the table grows and shrinks meanwhile.
+#[test]
+fn a_scan_meets_what_is_there_all_the_time() {
+    for (start, end) in [(40_000_u16, 200_u16), (200, 40_000), (5, 5)] {
+        let mut table = Table::new(7);
+        for key in 0..start {
+            table.insert(record(key, 1));
+        }
+        let stays = start.min(end);
+        let (mut cursor, mut met, mut key) = (0, std::collections::BTreeSet::new(), start);
+        loop {
+            let (next, records) = table.scan(cursor);
+            met.extend(records.map(|record| record.key().to_vec()));
+            if next == 0 {
+                break;
+            }
+            assert!(next > cursor);
+            cursor = next;
+            for _ in 0..20 {
+                if key < end {
+                    table.insert(record(key, 1));
+                    key += 1;
+                } else if key > end {
+                    key -= 1;
+                    let bytes = key.to_le_bytes();
+                    table.remove(table.hash(&bytes), &bytes);
+                }
+            }
+        }
+        assert!((0..stays).all(|key| met.contains(&key.to_le_bytes()[..])), "{start} to {end}");
+        check(&table);
     }
 }

@@ -1,9 +1,9 @@
-//! The primitives of the store's own encodings.
+//! The primitives of entries.
 
 use bytes::{BufMut, BytesMut};
 
-/// Reason why bytes of the log or of a snapshot could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Reason why an entry could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end within a field.
@@ -16,8 +16,8 @@ pub enum DecodeError {
     #[error("kind {0} is not known to this program")]
     Kind(u8),
     /// A newer program wrote them.
-    #[error("flags {0:#010b} are not known to this program")]
-    Flags(u8),
+    #[error("command {0:?} is not known to this program")]
+    Command(String),
     /// A length that the encoder never writes.
     #[error("a length is out of range")]
     Length,
@@ -42,8 +42,8 @@ impl<'a> Decoder<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
-        self.array().map(i64::from_le_bytes)
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
     }
 
     /// A length and that many bytes.

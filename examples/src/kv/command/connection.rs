@@ -1,0 +1,40 @@
+//! The descriptions of commands about the connection or the node. [`Session`](super::Session) carries them out.
+
+use super::spec::{ALL_KEYS, Kind, Spec};
+
+pub(super) const COMMANDS: &[Spec] = &[
+    Spec::connection("auth", -2, CONNECTION, Kind::Auth).about("connection", "Authenticates the connection."),
+    Spec::connection("client", -2, CONNECTION, Kind::Client)
+        .about("connection", "Names the connection or tells about it."),
+    Spec::connection("command", -1, ANY_STATE, Kind::Command).about("server", "Tells about the commands."),
+    Spec::connection("config", -2, ADMIN, Kind::Config).about("server", "Tells the settings."),
+    Spec::connection("discard", 1, CONNECTION, Kind::Discard).about("transactions", "Gives up a transaction."),
+    Spec::connection("echo", 2, ANY_STATE_FAST, Kind::Echo).about("connection", "Returns its argument."),
+    Spec::connection("exec", 1, CONNECTION, Kind::Exec).about("transactions", "Carries out a transaction."),
+    Spec::connection("function", -2, &["noscript"], Kind::Function)
+        .about("scripting", "Flushes the functions, of which there are none."),
+    Spec::connection("hello", -1, CONNECTION, Kind::Hello).about("connection", "Chooses the version of the protocol."),
+    Spec::connection("host:", -1, ANY_STATE, Kind::HttpRequest),
+    Spec::connection("info", -1, ANY_STATE, Kind::Info).about("server", "Tells about the node."),
+    Spec::connection("keys", 2, &["readonly"], Kind::Keys).about("generic", "Returns the keys that match a pattern."),
+    Spec::connection("multi", 1, CONNECTION, Kind::Multi).about("transactions", "Begins a transaction."),
+    Spec::connection("ping", -1, &["fast"], Kind::Ping).about("connection", "Returns PONG or its argument."),
+    Spec::connection("post", -1, ANY_STATE, Kind::HttpRequest),
+    Spec::connection("quit", -1, CONNECTION, Kind::Quit).about("connection", "Closes the connection."),
+    Spec::connection("readonly", 1, ANY_STATE_FAST, Kind::Readonly)
+        .about("cluster", "Reads what this node has applied from now on."),
+    Spec::connection("readwrite", 1, ANY_STATE_FAST, Kind::Readwrite)
+        .about("cluster", "Reads what is newest in the cluster from now on."),
+    Spec::connection("reset", 1, CONNECTION, Kind::Reset).about("connection", "Makes the connection as new."),
+    Spec::connection("select", 2, ANY_STATE_FAST, Kind::Select)
+        .about("connection", "Chooses the database, of which there is one."),
+    Spec::connection("unwatch", 1, CONNECTION, Kind::Unwatch).about("transactions", "Forgets the watched keys."),
+    Spec::connection("watch", -2, CONNECTION, Kind::Watch)
+        .keys(ALL_KEYS)
+        .about("transactions", "Makes a transaction depend on keys."),
+];
+
+const CONNECTION: &[&str] = &["noscript", "loading", "stale", "fast"];
+const ANY_STATE: &[&str] = &["loading", "stale"];
+const ANY_STATE_FAST: &[&str] = &["loading", "stale", "fast"];
+const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];

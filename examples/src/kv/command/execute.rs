@@ -1,0 +1,85 @@
+//! Carries out the entries of the log.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::kv::entry::{DecodeError, Entry, Item};
+use crate::kv::resp::{Encoder, Reply};
+use crate::kv::store::Store;
+
+use super::context::{Change, View};
+use super::spec::{Action, Read, Spec};
+
+/// Applies an entry at a log time in Unix ms, and returns the encoded replies to its commands, one for each item.
+///
+/// ```
+/// use quorate_examples::kv::command::apply;
+/// use quorate_examples::kv::entry::EntryWriter;
+/// use quorate_examples::kv::resp::Version;
+/// use quorate_examples::kv::store::Store;
+///
+/// let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
+/// entry.command(&[b"incrby", b"n", b"7"]);
+/// let mut store = Store::new();
+/// assert_eq!(&apply(&mut store, 1_000, &entry.finish()).unwrap()[..], b":7\r\n");
+/// ```
+///
+/// # Errors
+/// When the entry cannot be read, or names a command that is not known: a newer program proposed it. Passing over it
+/// would make this replica differ from the others, so the caller has to stop.
+pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, DecodeError> {
+    let mut entry = Entry::open(entry)?;
+    store.begin_entry(log_time, entry.random);
+    let version = entry.version;
+    let mut change = Change::new(store, log_time, entry.wall_ms, entry.random);
+    let mut replies = BytesMut::new();
+    let mut out = Encoder::new(&mut replies, version);
+    for item in &mut entry {
+        match item? {
+            Item::Command(arguments) => run(&mut change, &arguments, &mut out)?,
+            Item::Transaction { watched, commands } => {
+                let is_as_seen = |(key, version): &(&[u8], u64)| change.store.version(change.log_time, key) == *version;
+                if !watched.iter().all(is_as_seen) {
+                    out.null_array();
+                    continue;
+                }
+                out.array(commands.len());
+                for arguments in commands {
+                    run(&mut change, &arguments, &mut out)?;
+                }
+            }
+        }
+    }
+    Ok(if replies == OK[..] { Bytes::from_static(OK) } else { replies.freeze() })
+}
+
+fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), DecodeError> {
+    let (name, rest) = arguments.split_first().expect("an entry's command has a name");
+    let unknown = || DecodeError::Command(String::from_utf8_lossy(name).into_owned());
+    let spec = Spec::find(name).ok_or_else(unknown)?;
+    let start = out.len();
+    let done = match spec.action {
+        _ if !spec.takes(arguments.len()) => return Err(unknown()),
+        Action::Read(read) => read(&change.view(), rest, out),
+        Action::Write(write) => write(change, rest, out),
+        Action::Connection(_) => return Err(unknown()),
+    };
+    conclude(done, start, out);
+    Ok(())
+}
+
+/// Answers one read.
+pub(super) fn answer(view: &View<'_>, read: Read, rest: &[&[u8]], out: &mut Encoder<'_>) {
+    let start = out.len();
+    conclude(read(view, rest, out), start, out);
+}
+
+/// Writes an error in the place of what was written before it.
+fn conclude(done: Result<(), Reply>, start: usize, out: &mut Encoder<'_>) {
+    if let Err(error) = done {
+        out.truncate(start);
+        out.reply(&error);
+    }
+}
+
+/// By far the most common replies.
+const OK: &[u8] = b"+OK\r\n";

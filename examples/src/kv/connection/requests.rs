@@ -1,0 +1,225 @@
+//! The way from requests to work: each is answered at once, or joins a group of reads or writes.
+
+use crate::kv::command::{Command, Query, ReadBatch, SessionCommand, SessionEffect, Spec, TransactionCommand, parse};
+use crate::kv::entry::{EntryWriter, command_bytes_max, encode_arguments, transaction_bytes_max};
+use crate::kv::random;
+use crate::kv::resp::{Reply, Request};
+
+use super::transaction::{Exec, Transaction};
+use super::{Connection, Freshness, PendingReply, Reason, State, Work};
+
+/// Consecutive commands of the input that take effect together.
+pub(super) enum Group {
+    Writes { entry: EntryWriter, count: usize, is_full: bool },
+    Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
+}
+
+impl Connection {
+    /// Takes the first request of the input and returns its length. `None` if it is incomplete, or must not begin yet.
+    pub(super) fn take_request(&mut self, input: &[u8], group: &mut Option<Group>) -> Option<usize> {
+        let request = match self.reader.request(input) {
+            Ok(request) => request?,
+            Err(_) if group.is_some() => return None,
+            Err(error) => {
+                self.reply(0, &Reply::error(format!("ERR Protocol error: {error}")));
+                self.session.closing = true;
+                return None;
+            }
+        };
+        let length = self.reader.request_bytes();
+        if matches!(request, Request::TooLarge) {
+            if group.is_some() {
+                return None;
+            }
+            self.reply(length, &Reply::error(Reason::TooLarge.to_string()));
+            return Some(self.reader.consume());
+        }
+        let arguments = request.arguments();
+        if arguments.is_empty() {
+            return Some(self.reader.consume());
+        }
+        match parse(&arguments) {
+            Ok(Command::Transaction(command)) => self.take_transaction(command, length, group)?,
+            parsed if self.transaction.is_open() && !ends_transaction(&parsed) => {
+                let reply = self.queue(&parsed, &arguments);
+                self.reply(length, &reply);
+            }
+            Ok(Command::Write(spec)) if command_bytes_max(&arguments) <= self.limits.command_bytes_max => {
+                self.join_writes(group, spec, &arguments)?;
+            }
+            Ok(Command::Read(query)) => self.join_reads(group, query)?,
+            // This request is answered here, so the earlier ones must have their place among the replies first.
+            _ if group.is_some() => return None,
+            Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
+            Ok(Command::Session(command)) => match self.session.execute(command) {
+                SessionEffect::Reply(reply) => self.reply(length, &reply),
+                SessionEffect::Ask(query) => self.join_reads(group, query)?,
+                SessionEffect::Reset(reply) => {
+                    self.transaction = Transaction::default();
+                    self.reply(length, &reply);
+                }
+                SessionEffect::Nothing => {}
+            },
+            Err(reply) => self.reply(length, &reply),
+        }
+        Some(self.reader.consume())
+    }
+
+    /// Carries out a command about the transaction. `None` if it must not begin yet.
+    fn take_transaction(
+        &mut self,
+        command: TransactionCommand,
+        length: usize,
+        group: &mut Option<Group>,
+    ) -> Option<()> {
+        // The versions of keys that are watched come with the answers to reads.
+        let waits = self.reading > 0 && !matches!(command, TransactionCommand::Multi | TransactionCommand::Watch(_));
+        if group.is_some() || waits {
+            return None;
+        }
+        let reply = match command {
+            TransactionCommand::Multi if self.transaction.is_open() => {
+                Reply::error("ERR MULTI calls can not be nested")
+            }
+            TransactionCommand::Multi => {
+                self.transaction.open();
+                Reply::OK
+            }
+            TransactionCommand::Watch(_) if self.transaction.is_open() => {
+                Reply::error("ERR WATCH inside MULTI is not allowed")
+            }
+            TransactionCommand::Watch(keys) => return self.join_reads(group, Query::Watch(keys)),
+            TransactionCommand::Unwatch => {
+                self.transaction.unwatch();
+                Reply::OK
+            }
+            TransactionCommand::Discard => match self.transaction.exec() {
+                Exec::Missing => Reply::error("ERR DISCARD without MULTI"),
+                Exec::Failed | Exec::Run(..) => Reply::OK,
+            },
+            TransactionCommand::MalformedExec => {
+                self.transaction.exec();
+                Reply::error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
+            }
+            TransactionCommand::Exec => match self.transaction.exec() {
+                Exec::Missing => Reply::error("ERR EXEC without MULTI"),
+                Exec::Failed => Reply::error("EXECABORT Transaction discarded because of previous errors."),
+                Exec::Run(watched, commands) if watched.is_empty() && commands.is_empty() => Reply::Array(Vec::new()),
+                Exec::Run(watched, commands) => {
+                    let bytes = transaction_bytes_max(&watched, &commands);
+                    if bytes <= self.limits.command_bytes_max {
+                        let mut entry = self.new_entry(bytes);
+                        entry.transaction(&watched, &commands);
+                        *group = Some(Group::Writes { entry, count: 1, is_full: true });
+                        return Some(());
+                    }
+                    Reply::error(Reason::TooLarge.to_string())
+                }
+            },
+        };
+        self.reply(length, &reply);
+        Some(())
+    }
+
+    /// Adds a command to the open transaction and returns the reply.
+    fn queue(&mut self, parsed: &Result<Command<'_>, Reply>, arguments: &[&[u8]]) -> Reply {
+        let refusal = match parsed {
+            Ok(Command::Write(_) | Command::Read(Query::Command(..))) => {
+                if self.transaction.push(encode_arguments(arguments), self.limits.command_bytes_max) {
+                    return Reply::Status("QUEUED");
+                }
+                Reply::error(Reason::TooLarge.to_string())
+            }
+            Ok(_) => Reply::error("ERR Command not allowed inside a transaction"),
+            Err(error) => error.clone(),
+        };
+        self.transaction.fail();
+        refusal
+    }
+
+    fn new_entry(&mut self, capacity: usize) -> EntryWriter {
+        let (next, drawn) = random::draw(self.random);
+        self.random = next;
+        EntryWriter::new(self.session.version, self.wall_ms, drawn, capacity)
+    }
+
+    /// Adds a write to the group. `None` if it must not begin yet.
+    fn join_writes(&mut self, group: &mut Option<Group>, spec: &Spec, arguments: &[&[u8]]) -> Option<()> {
+        // The reply may be as long as a value, so such a write has a group of its own.
+        let returns_old = |argument: &&[u8]| argument.eq_ignore_ascii_case(b"get");
+        let is_alone = spec.is_long || spec.name == "set" && arguments.iter().skip(3).any(returns_old);
+        if self.reading > 0 || (is_alone && group.is_some()) {
+            return None;
+        }
+        let added = command_bytes_max(arguments);
+        let group =
+            group.get_or_insert_with(|| Group::Writes { entry: self.new_entry(added), count: 0, is_full: false });
+        match group {
+            Group::Writes { entry, count, is_full }
+                if !*is_full
+                    && (*count == 0 || (*count < GROUP_COMMANDS_MAX && entry.len() + added <= GROUP_BYTES_MAX)) =>
+            {
+                entry.command(arguments);
+                *count += 1;
+                *is_full = is_alone;
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds a read to the group. `None` if it must not begin yet.
+    fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
+        let is_alone = query.is_alone();
+        if self.writing > 0 || (is_alone && group.is_some()) {
+            return None;
+        }
+        // Reads about the node must be answered without a quorum, and a transaction must not depend on what is old.
+        let may_be_old = self.session.local_reads && !matches!(query, Query::Watch(_));
+        let is_local = may_be_old || query.is_about_node();
+        let group = group.get_or_insert_with(|| Group::Reads {
+            queries: Vec::new(),
+            freshness: if is_local { Freshness::Local } else { Freshness::Linearizable },
+            is_full: is_alone,
+        });
+        match group {
+            Group::Reads { queries, is_full, .. } if queries.is_empty() || !*is_full => {
+                queries.push(query);
+                *is_full |= queries.len() == GROUP_COMMANDS_MAX;
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives a group its place among the replies.
+    pub(super) fn begin(&mut self, group: Group, request_bytes: usize) -> Work {
+        let slot = self.first_slot + self.slots.len() as u64;
+        let version = self.session.version;
+        let (state, work) = match group {
+            Group::Writes { entry, count, .. } => {
+                self.writing += 1;
+                (State::Writes(count), Work::Write { slot, entry: entry.finish() })
+            }
+            Group::Reads { queries, freshness, .. } => {
+                self.reading += 1;
+                let count = queries.len();
+                let batch = ReadBatch { queries, version };
+                (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
+            }
+        };
+        self.unanswered_bytes += request_bytes;
+        self.slots.push_back(PendingReply { request_bytes, version, state });
+        work
+    }
+}
+
+/// Returns true for commands that are carried out between `MULTI` and `EXEC`, and end the transaction.
+fn ends_transaction(parsed: &Result<Command<'_>, Reply>) -> bool {
+    matches!(parsed, Ok(Command::Session(SessionCommand::Quit | SessionCommand::Reset | SessionCommand::HttpRequest)))
+}
+
+/// Maximum number of commands that become one entry of the log, or one read.
+const GROUP_COMMANDS_MAX: usize = 128;
+/// Maximum bytes of writes that become one entry of the log. A larger write has an entry of its own.
+const GROUP_BYTES_MAX: usize = 64 * 1024;
