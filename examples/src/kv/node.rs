@@ -103,7 +103,7 @@ impl RunningNode {
     }
 
     fn start_on<E: Election>(options: NodeOptions) -> Result<Self, NodeError> {
-        let builder = builder::<E>(&options)?;
+        let builder = builder::<E>(&options);
         let folder = options.data.join(options.id.to_string());
         let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
         let client = listener.local_addr()?;
@@ -198,7 +198,7 @@ impl Drop for RunningNode {
     }
 }
 
-fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
+fn builder<E: Election>(options: &NodeOptions) -> ServerBuilder {
     let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
@@ -207,10 +207,10 @@ fn builder<E: Election>(options: &NodeOptions) -> io::Result<ServerBuilder> {
     };
     let builder = Server::builder(cluster, data).spin(*spin);
     let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store());
-    Ok(peers.iter().fold(builder, |builder, (id, address)| {
+    peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();
         if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }
-    }))
+    })
 }
 
 /// Marks a command that a node skips from its next start on. The node must be stopped.

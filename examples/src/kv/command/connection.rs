@@ -16,7 +16,6 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("hello", -1, CONNECTION, Kind::Hello).about("connection", "Chooses the version of the protocol."),
     Spec::connection("host:", -1, ANY_STATE, Kind::HttpRequest),
     Spec::connection("info", -1, ANY_STATE, Kind::Info).about("server", "Tells about the node."),
-    Spec::connection("keys", 2, &["readonly"], Kind::Keys).about("generic", "Returns the keys that match a pattern."),
     Spec::connection("multi", 1, CONNECTION, Kind::Multi).about("transactions", "Begins a transaction."),
     Spec::connection("ping", -1, &["fast"], Kind::Ping).about("connection", "Returns PONG or its argument."),
     Spec::connection("post", -1, ANY_STATE, Kind::HttpRequest),

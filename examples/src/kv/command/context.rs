@@ -8,6 +8,9 @@ use crate::kv::store::{Collection, Store, WrongType};
 
 use super::errors::invalid_time;
 
+/// Arguments of a command.
+pub(super) type Arguments<'b, 'a> = &'b [&'a [u8]];
+
 /// The moment at which a command is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
@@ -27,7 +30,8 @@ pub struct View<'a> {
     random: Cell<u64>,
 }
 
-/// The store as a command sees it that changes it, in an entry of the log. Everything here is the same on every replica.
+/// The store as a command sees it that changes it, in an entry of the log. Everything here is the same on every
+/// replica.
 #[derive(Debug)]
 pub struct Change<'a> {
     /// The store.

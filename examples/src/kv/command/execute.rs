@@ -52,7 +52,8 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
     Ok(if replies == OK[..] { Bytes::from_static(OK) } else { replies.freeze() })
 }
 
-fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), DecodeError> {
+/// Carries out one command of an entry.
+pub(super) fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), DecodeError> {
     let (name, rest) = arguments.split_first().expect("an entry's command has a name");
     let unknown = || DecodeError::Command(String::from_utf8_lossy(name).into_owned());
     let spec = Spec::find(name).ok_or_else(unknown)?;

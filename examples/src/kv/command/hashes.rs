@@ -1,7 +1,7 @@
 //! Commands on hashes.
 
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::{Hash, Members, add_decimals, parse_double, parse_integer};
+use crate::kv::store::{Hash, Members, Pair, add_decimals, parse_double, parse_integer};
 
 use super::context::{Change, View};
 use super::errors::{check_length, double, integer, is, number, syntax_error, wrong_arity};
@@ -108,12 +108,7 @@ fn get_all(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     Ok(())
 }
 
-fn list(
-    view: &View<'_>,
-    rest: &[&[u8]],
-    part: for<'a> fn((&'a [u8], &'a [u8])) -> &'a [u8],
-    out: &mut Encoder<'_>,
-) -> Done {
+fn list(view: &View<'_>, rest: &[&[u8]], part: for<'a> fn(Pair<'a>) -> &'a [u8], out: &mut Encoder<'_>) -> Done {
     let members = members(view, rest[0])?;
     out.array(members.map_or(0, Members::len));
     for pair in members.into_iter().flat_map(Members::iter) {

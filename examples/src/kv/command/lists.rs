@@ -3,7 +3,7 @@
 use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{List, WrongType};
 
-use super::context::{Change, View};
+use super::context::{Arguments, Change, View};
 use super::errors::{count, integer, is, no_such_key, number, syntax_error};
 use super::spec::{Keys, ONE_KEY, READ_SLOW, SHRINK, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_MOVABLE, WRITE_SLOW};
 use super::strings::within;
@@ -157,7 +157,9 @@ fn pop(change: &mut Change<'_>, rest: &[&[u8]], end: End, out: &mut Encoder<'_>)
 
 fn put_items(items: &[Vec<u8>], out: &mut Encoder<'_>) {
     out.array(items.len());
-    items.iter().for_each(|item| out.bulk(item));
+    for item in items {
+        out.bulk(item);
+    }
 }
 
 fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
@@ -184,10 +186,10 @@ fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>
 }
 
 /// Keys behind their number, and what follows them.
-pub(super) fn counted_keys<'a, 'b>(
-    rest: &'b [&'a [u8]],
+pub(super) fn counted_keys<'b, 'a>(
+    rest: Arguments<'b, 'a>,
     too_many: fn() -> Reply,
-) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), Reply> {
+) -> Result<(Arguments<'b, 'a>, Arguments<'b, 'a>), Reply> {
     let wanted = count(rest[0]).ok().filter(|wanted| *wanted > 0);
     let wanted = wanted.ok_or_else(|| Reply::error("ERR numkeys should be greater than 0"))?;
     rest[1..].split_at_checked(wanted).ok_or_else(too_many)
@@ -315,7 +317,9 @@ fn positions(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match (wanted, found.first()) {
         (Some(_), _) => {
             out.array(found.len());
-            found.iter().for_each(|place| out.integer(number(*place)));
+            for place in found {
+                out.integer(number(place));
+            }
         }
         (None, Some(place)) => out.integer(number(*place)),
         (None, None) => out.null(),

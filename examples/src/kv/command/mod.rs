@@ -4,6 +4,9 @@
 //! nothing; or it concerns the connection alone. [`Spec`] describes each, [`parse`] decides which it is, and [`apply`]
 //! carries out an entry of the log. There is a file for each kind of value.
 
+// The functions of all commands have one type, also of those that never fail.
+#![allow(clippy::unnecessary_wraps)]
+
 mod bits;
 mod connection;
 mod context;
@@ -17,6 +20,7 @@ mod lists;
 mod parse;
 mod query;
 mod scan;
+mod script;
 mod session;
 mod sets;
 mod sort;

@@ -58,8 +58,9 @@ pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
     }
     match spec.action {
         Action::Write(_) => Ok(Command::Write(spec)),
+        // Alone, it is answered off the loop.
+        Action::Read(_) if spec.name == "keys" => Ok(Command::Read(Query::Keys(rest[0].into()))),
         Action::Read(read) => Ok(Command::Read(Query::Command(read, encode_arguments(arguments)))),
-        Action::Connection(Kind::Keys) => Ok(Command::Read(Query::Keys(rest[0].into()))),
         Action::Connection(Kind::Multi) => Ok(Command::Transaction(TransactionCommand::Multi)),
         Action::Connection(Kind::Exec) => Ok(Command::Transaction(TransactionCommand::Exec)),
         Action::Connection(Kind::Discard) => Ok(Command::Transaction(TransactionCommand::Discard)),

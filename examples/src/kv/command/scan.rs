@@ -1,7 +1,7 @@
 //! Scans in pieces: each reply names the cursor of the next.
 
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::{Hash, Set, SortedSet, format_double};
+use crate::kv::store::{Hash, Record, Set, SortedSet, format_double};
 
 use super::context::View;
 use super::errors::{integer, is, syntax_error};
@@ -13,6 +13,7 @@ type Done = Result<(), Reply>;
 
 pub(super) const COMMANDS: &[Spec] = &[
     Spec::read("hscan", -3, ONE_KEY, scan_hash).flags(READ_SLOW).about("hash", "Returns fields and values in pieces."),
+    Spec::read("keys", 2, Keys::None, keys).flags(READ_SLOW).about("generic", "Returns the keys that match a pattern."),
     Spec::read("scan", -2, Keys::None, scan_keys).flags(READ_SLOW).about("generic", "Returns the keys in pieces."),
     Spec::read("sscan", -3, ONE_KEY, scan_set).flags(READ_SLOW).about("set", "Returns the members in pieces."),
     Spec::read("zscan", -3, ONE_KEY, scan_sorted_set)
@@ -51,6 +52,17 @@ impl<'a> Options<'a> {
     }
 }
 
+fn keys(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let snapshot = view.store.snapshot();
+    let found: Vec<&[u8]> = snapshot.keys(view.at.log_time).filter(|key| glob::matches(rest[0], key)).collect();
+    out.array(found.len());
+    for key in found {
+        out.bulk(key);
+        out.check_size()?;
+    }
+    Ok(())
+}
+
 /// A cursor and the items of a piece.
 fn put<'a>(next: u64, items: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut Encoder<'_>) -> Done {
     out.array(2);
@@ -66,11 +78,10 @@ fn put<'a>(next: u64, items: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut 
 fn scan_keys(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let options = Options::parse(rest, true)?;
     let (next, found) = view.store.scan(view.at.log_time, options.cursor, options.count);
-    let is_wanted = |wanted: &[u8], found: &str| is(wanted, found);
     let found: Vec<&[u8]> = found
         .into_iter()
-        .filter(|record| options.kind.is_none_or(|wanted| is_wanted(wanted, kind(record))))
-        .map(|record| record.key())
+        .filter(|record| options.kind.is_none_or(|wanted| is(wanted, kind(record))))
+        .map(Record::key)
         .filter(|key| options.matches(key))
         .collect();
     put(next, found.into_iter(), out)

@@ -88,7 +88,7 @@ fn all<'a>(view: &View<'a>, keys: &[&[u8]]) -> Result<Vec<Option<&'a Members>>, 
     keys.iter().map(|key| members(view, key)).collect()
 }
 
-fn names<'a>(members: &'a Members) -> impl Iterator<Item = &'a [u8]> {
+fn names(members: &Members) -> impl Iterator<Item = &[u8]> {
     members.iter().map(|(name, _)| name)
 }
 

@@ -58,7 +58,6 @@ pub enum Kind {
     Hello,
     HttpRequest,
     Info,
-    Keys,
     Multi,
     Ping,
     Quit,
@@ -118,7 +117,8 @@ impl Spec {
         match self.keys {
             Keys::None => Some(Vec::new()),
             Keys::Range(first, last, step) => {
-                let end = usize::try_from(last).unwrap_or_else(|_| arguments.len() - last.unsigned_abs() as usize);
+                let back = usize::try_from(last.unsigned_abs()).ok()?;
+                let end = if last < 0 { arguments.len().checked_sub(back)? } else { back };
                 Some(arguments.get(first..=end)?.iter().step_by(step).copied().collect())
             }
             Keys::Counted(at) => counted(at).map(<[_]>::to_vec),
@@ -222,6 +222,7 @@ static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
         super::keys::COMMANDS,
         super::lists::COMMANDS,
         super::scan::COMMANDS,
+        super::script::COMMANDS,
         super::sets::COMMANDS,
         super::sort::COMMANDS,
         super::sorted_sets::COMMANDS,

@@ -124,7 +124,7 @@ impl Connection {
     /// Adds a command to the open transaction and returns the reply.
     fn queue(&mut self, parsed: &Result<Command<'_>, Reply>, arguments: &[&[u8]]) -> Reply {
         let refusal = match parsed {
-            Ok(Command::Write(_) | Command::Read(Query::Command(..))) => {
+            Ok(Command::Write(_) | Command::Read(Query::Command(..) | Query::Keys(_))) => {
                 if self.transaction.push(encode_arguments(arguments), self.limits.command_bytes_max) {
                     return Reply::Status("QUEUED");
                 }

@@ -197,7 +197,7 @@ fn many_bytes_of_replies_are_made_in_parts() {
     for key in ["a", "b"] {
         for _ in 0..4 {
             let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
-            entry.command(&[b"append", key.as_bytes(), &[b'x'; VALUE_BYTES_MAX / 4]]);
+            entry.command(&[b"append", key.as_bytes(), "x".repeat(VALUE_BYTES_MAX / 4).as_bytes()]);
             apply(&mut client.store, NOW.log_time, &entry.finish()).unwrap();
         }
     }
@@ -244,7 +244,7 @@ fn a_transaction_is_one_entry_of_the_log() {
 
 #[test]
 fn a_transaction_with_a_command_that_is_refused_is_not_carried_out() {
-    for refused in ["NOTHING a", "SET a", "SUBSCRIBE a", "KEYS *", "INFO"] {
+    for refused in ["NOTHING a", "SET a", "SUBSCRIBE a", "INFO"] {
         let mut client = Client::new();
         let replies = client.ask(&format!("MULTI\r\nSET a 1\r\n{refused}\r\nEXEC\r\nGET a\r\n"));
         assert!(replies.starts_with("+OK\r\n+QUEUED\r\n-ERR "), "{refused}: {replies}");

@@ -86,11 +86,20 @@ impl<'a> Encoder<'a> {
         self.frame(&resp2::types::BorrowedFrame::SimpleString(text.as_bytes()));
     }
 
+    /// A short text that is not known beforehand. Bytes that would end the line become blanks.
+    pub fn status_bytes(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
     /// An error. Bytes that would end the line become blanks, as in Redis.
     pub fn error(&mut self, text: &[u8]) {
         // Encoded here, since `redis-protocol` needs text, and the name of an unknown command may be other bytes.
+        self.line(b'-', text);
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
         self.out.reserve(text.len() + 3);
-        self.out.put_u8(b'-');
+        self.out.put_u8(kind);
         for byte in text {
             self.out.put_u8(if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
         }

@@ -8,22 +8,25 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 
 mod digest;
 mod number;
 mod record;
+mod scripts;
 mod sequence;
 mod snapshot;
 mod table;
 mod value;
 
-pub use number::{add_decimals, format_double, parse_double, parse_integer};
+pub use number::{add_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
-pub use value::{Collection, Hash, List, Members, Set, SortedSet, Value};
+pub use value::{Collection, Hash, List, Members, Pair, Set, SortedSet, Value};
 
 use crate::kv::random;
 use record::{Head, ListedKey};
+use scripts::Scripts;
 use table::Table;
 
 /// Maximum number of expired keys that an entry of the log removes, besides its own effect.
@@ -56,6 +59,7 @@ pub struct Store {
     weight: u64,
     /// Wrapping sum of the records' digests, which does not depend on their order.
     digest: u64,
+    scripts: Scripts,
     scratch: Vec<u8>,
     discard: Discard,
 }
@@ -115,6 +119,7 @@ impl Store {
             is_seeded: false,
             weight: 0,
             digest: 0,
+            scripts: Scripts::default(),
             scratch: Vec::new(),
             discard: drop,
         }
@@ -202,7 +207,7 @@ impl Store {
 
     /// A number that is equal for stores that hold the same keys, values and deadlines, on every platform.
     pub fn digest(&self) -> u64 {
-        self.digest
+        self.digest.wrapping_add(self.scripts.digest())
     }
 
     /// Some keys from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. Keys that exist
@@ -245,7 +250,7 @@ impl Store {
     /// The present state of the store. Costs a few hundred pointer copies for a million keys. Later writes do not
     /// change it.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.table.clone(), self.digest, self.revision, self.is_seeded)
+        Snapshot::new(self)
     }
 
     /// A store from the bytes of [`Snapshot::write`]. Holds no more than one record besides the new store.
@@ -255,7 +260,7 @@ impl Store {
     pub fn restore(reader: &mut dyn Read) -> Result<Self, RestoreError> {
         let mut store = Self::new();
         let announced = snapshot::read(reader, &mut store)?;
-        if announced.digest != store.digest || announced.records != store.table.len() as u64 {
+        if announced.digest != store.digest() || announced.records != store.table.len() as u64 {
             return Err(RestoreError::Mismatch);
         }
         Ok(store)
@@ -342,6 +347,21 @@ impl Store {
     /// Removes a key. Returns false if it did not exist, or had expired.
     pub fn remove(&mut self, log_time: u64, key: &[u8]) -> bool {
         self.take(self.table.hash(key), key).is_some_and(|removed| removed.lives_at(log_time))
+    }
+
+    /// The script with this SHA-1, in lower-case hexadecimal digits.
+    pub fn script(&self, sha: &str) -> Option<Arc<[u8]>> {
+        self.scripts.get(sha)
+    }
+
+    /// Keeps a script under its SHA-1. Returns false if too many are kept already.
+    pub fn add_script(&mut self, sha: &str, script: &[u8]) -> bool {
+        self.scripts.add(sha, script)
+    }
+
+    /// Forgets all scripts.
+    pub fn clear_scripts(&mut self) {
+        self.scripts = Scripts::default();
     }
 
     /// Removes all keys.

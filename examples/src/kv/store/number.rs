@@ -41,13 +41,18 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
 /// assert_eq!(format_double(1e21), "1e+21");
 /// ```
 pub fn format_double(number: f64) -> String {
+    format_number(number, DIGITS)
+}
+
+/// A number with at most this many digits that count, as C's `%g` writes it.
+pub fn format_number(number: f64, digits: usize) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    let scientific = format!("{number:.*e}", DIGITS - 1);
+    let scientific = format!("{number:.*e}", digits - 1);
     let (mantissa, exponent) = scientific.split_once('e').expect("an exponent was asked for");
     let exponent: i32 = exponent.parse().expect("an exponent is a number");
-    let digits = i32::try_from(DIGITS).expect("a small number");
+    let digits = i32::try_from(digits).expect("a small number");
     if (-4..digits).contains(&exponent) {
         let decimals = usize::try_from(digits - 1 - exponent).expect("the exponent is smaller");
         return without_zeros(&format!("{number:.decimals$}")).to_owned();
@@ -56,8 +61,8 @@ pub fn format_double(number: f64) -> String {
     format!("{}e{sign}{:02}", without_zeros(mantissa), exponent.unsigned_abs())
 }
 
-/// The sum of two numbers in decimal notation, exact where both have at most 17 digits behind the point and the sum fits.
-/// `None` if it is infinite.
+/// The sum of two numbers in decimal notation, exact where both have at most 17 digits behind the point and the sum
+/// fits. `None` if it is infinite.
 ///
 /// ```
 /// use quorate_examples::kv::store::add_decimals;

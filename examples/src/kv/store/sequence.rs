@@ -298,7 +298,7 @@ impl Chunk {
     fn split(&self, index: usize, item: &[u8]) -> Vec<Self> {
         let mut pieces: Vec<Vec<&[u8]>> = vec![Vec::new()];
         let mut bytes = 0;
-        let half = (self.packed.len() + item.len()) / 2;
+        let half = usize::midpoint(self.packed.len(), item.len());
         // An end grows without being halved, so that a list filled from one side has full chunks.
         let bound = if index == 0 || index == self.len() { CHUNK_BYTES_MAX } else { half.min(CHUNK_BYTES_MAX) };
         let all = self.items(0).take(index).chain(std::iter::once(item)).chain(self.items(index));

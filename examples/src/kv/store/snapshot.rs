@@ -1,14 +1,16 @@
 //! A store at one moment, and its bytes.
 //!
-//! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; then the
-//! records; then 0, the number of records and the digest as u64. A record: its kind, deadline as u64 (0: none), version
+//! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
+//! scripts as u32, and each one's SHA-1 and text; then the records; then 0, the number of records and the digest as u64.
+//! A record: its kind, deadline as u64 (0: none), version
 //! as u64, the key; a string's value; of other kinds, 1 if the value is small, the number of items as u32, and the
-//! items. Keys, values and items begin with their length as u32. Numbers are little-endian. Records have no particular
+//! items. Texts, keys, values and items begin with their length as u32. Numbers are little-endian. Records have no particular
 //! order, so two snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use super::record::{Head, Record};
+use super::scripts::Scripts;
 use super::sequence::Sequence;
 use super::table::Table;
 use super::value::{Hash, List, Members, Set, SortedSet, Value};
@@ -24,6 +26,7 @@ pub struct Snapshot {
     digest: u64,
     revision: u64,
     is_seeded: bool,
+    scripts: Scripts,
 }
 
 /// Reason why bytes were not restored. No store was built.
@@ -48,8 +51,14 @@ pub enum RestoreError {
 }
 
 impl Snapshot {
-    pub(super) fn new(table: Table, digest: u64, revision: u64, is_seeded: bool) -> Self {
-        Self { table, digest, revision, is_seeded }
+    pub(super) fn new(store: &Store) -> Self {
+        Self {
+            table: store.table.clone(),
+            digest: store.digest(),
+            revision: store.revision,
+            is_seeded: store.is_seeded,
+            scripts: store.scripts.clone(),
+        }
     }
 
     /// Number of keys in the snapshot, including expired ones that were not removed yet.
@@ -77,6 +86,12 @@ impl Snapshot {
         writer.write_all(&[SNAPSHOT_VERSION, u8::from(self.is_seeded)])?;
         writer.write_all(&self.table.seed().to_le_bytes())?;
         writer.write_all(&self.revision.to_le_bytes())?;
+        let scripts = u32::try_from(self.scripts.len()).map_err(io::Error::other)?;
+        writer.write_all(&scripts.to_le_bytes())?;
+        for (sha, script) in self.scripts.iter() {
+            write_bytes(&mut writer, sha.as_bytes())?;
+            write_bytes(&mut writer, script)?;
+        }
         for record in self.table.iter() {
             write_record(&mut writer, record)?;
         }
@@ -148,6 +163,13 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
     store.is_seeded = flag(&mut reader)?;
     store.table = Table::new(u64::from_le_bytes(array(&mut reader)?));
     store.revision = u64::from_le_bytes(array(&mut reader)?);
+    for _ in 0..u32::from_le_bytes(array(&mut reader)?) {
+        let (sha, script) = (read_bytes(&mut reader)?, read_bytes(&mut reader)?);
+        let sha = std::str::from_utf8(&sha).map_err(|_| RestoreError::Malformed)?;
+        if !store.scripts.add(sha, &script) {
+            return Err(RestoreError::Malformed);
+        }
+    }
     loop {
         match array(&mut reader)? {
             [END] => break,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{Collection, Set, SortedSet, WrongType};
 
-use super::super::context::{Change, View};
+use super::super::context::{Arguments, Change, View};
 use super::super::errors::{count, integer, is, number, syntax_error};
 use super::{Done, put_members};
 
@@ -114,7 +114,10 @@ impl Options {
     }
 }
 
-fn keys_and_options<'a, 'b>(rest: &'b [&'a [u8]], command: &str) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), Reply> {
+fn keys_and_options<'b, 'a>(
+    rest: Arguments<'b, 'a>,
+    command: &str,
+) -> Result<(Arguments<'b, 'a>, Arguments<'b, 'a>), Reply> {
     let wanted = integer(rest[0])?;
     let wanted = usize::try_from(wanted).ok().filter(|wanted| *wanted > 0);
     let wanted =

@@ -157,6 +157,9 @@ fn put_members<'a>(
     Ok(())
 }
 
+/// A score and a member.
+type Scored<'a> = (f64, &'a [u8]);
+
 /// The options of `ZADD`.
 #[derive(Default, Clone, Copy)]
 struct AddOptions {
@@ -170,7 +173,7 @@ struct AddOptions {
 
 impl AddOptions {
     /// The options, and the scores and members behind them.
-    fn parse<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(Self, Vec<(f64, &'a [u8])>), Reply> {
+    fn parse<'a>(rest: &[&'a [u8]]) -> Result<(Self, Vec<Scored<'a>>), Reply> {
         let mut options = Self::default();
         let mut taken = 0;
         for option in rest {

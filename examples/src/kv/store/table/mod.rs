@@ -26,8 +26,8 @@ type Segment = Vec<Arc<Bucket>>;
 type Bucket = Vec<Record>;
 
 impl Table {
-    /// An empty table. The seed decides the places of keys and nothing else. Clients do not know it, so that they cannot
-    /// choose keys that collide.
+    /// An empty table. The seed decides the places of keys and nothing else. Clients do not know it, so that they
+    /// cannot choose keys that collide.
     pub(super) fn new(seed: u64) -> Self {
         Self { segments: vec![Arc::new(vec![Arc::default()])], buckets: 1, len: 0, seed }
     }

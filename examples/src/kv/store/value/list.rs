@@ -7,7 +7,8 @@ use crate::kv::store::sequence::Sequence;
 #[derive(Debug, Clone, Default)]
 pub struct List {
     items: Sequence,
-    /// The sum of each item's digest times [`BASE`] to the power of its place, so that a change at an end costs nothing.
+    /// The sum of each item's digest times [`BASE`] to the power of its place, so that a change at an end costs
+    /// nothing.
     digest: u64,
 }
 

@@ -1,8 +1,8 @@
 //! Names, each once, with data: the fields of a hash, or the members of a set.
 //!
-//! A few short ones lie in the order in which they came, as in Redis. Many or long ones lie by the digest of their name,
-//! so that one is found in a few steps, and a scan in pieces meets everything that is there all the time, whatever comes
-//! and goes meanwhile.
+//! A few short ones lie in the order in which they came, as in Redis. Many or long ones lie by the digest of their
+//! name, so that one is found in a few steps, and a scan in pieces meets everything that is there all the time,
+//! whatever comes and goes meanwhile.
 
 use std::cmp::Ordering;
 
@@ -10,6 +10,9 @@ use crate::kv::store::digest::{digest, mix};
 use crate::kv::store::sequence::Sequence;
 
 use super::pair;
+
+/// A name and its data.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// Names, each once, with data.
 #[derive(Debug, Clone, Default)]
@@ -93,12 +96,12 @@ impl Members {
 
     /// Some names and data from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. At
     /// least `count` of them, unless the end comes first.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&[u8], &[u8])>) {
+    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<Pair<'_>>) {
         if !self.is_sorted {
             return (0, self.iter().collect());
         }
         let start = self.items.search(|item| place(pair::read(item).0).cmp(&cursor).then(Ordering::Greater));
-        let mut found: Vec<(&[u8], &[u8])> = Vec::new();
+        let mut found: Vec<Pair<'_>> = Vec::new();
         for item in self.items.iter_from(start.unwrap_or_else(|index| index)) {
             let (name, data) = pair::read(item);
             // Names at one place belong together, since a cursor cannot tell them apart.

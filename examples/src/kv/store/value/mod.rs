@@ -6,7 +6,7 @@ mod pair;
 mod sorted_set;
 
 pub use list::List;
-pub use members::Members;
+pub use members::{Members, Pair};
 pub use sorted_set::SortedSet;
 
 /// A value of several items.

@@ -5,10 +5,10 @@ pub(super) fn write<'a>(out: &'a mut Vec<u8>, name: &[u8], data: &[u8]) -> &'a [
     out.clear();
     let mut rest = name.len();
     while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
+        out.push(rest.to_le_bytes()[0] | 0x80);
         rest >>= 7;
     }
-    out.push(rest as u8);
+    out.push(rest.to_le_bytes()[0]);
     out.extend_from_slice(name);
     out.extend_from_slice(data);
     out
@@ -34,7 +34,7 @@ pub(super) fn is_pair(item: &[u8]) -> bool {
     for (at, byte) in item.iter().enumerate().take(5) {
         length |= usize::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            return item.len() - at - 1 >= length;
+            return item.len() - at > length;
         }
     }
     false

@@ -1,0 +1,233 @@
+//! Scripts in Lua 5.1, as Redis runs them.
+//!
+//! A script runs in an entry of the log on every replica, so nothing in it may differ between them: it has a state of
+//! its own, log time, random numbers of the entry, a bound on its steps and on its memory, and no way to files, clocks
+//! or addresses.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
+use sha1::{Digest, Sha1};
+
+use crate::kv::resp::{Encoder, Reply};
+use crate::kv::store::parse_integer;
+
+use super::context::Change;
+use super::errors::{is, unknown_subcommand, wrong_arity};
+use super::spec::{Keys, Spec, WRITE_MOVABLE};
+
+mod convert;
+mod host;
+mod json;
+
+type Done = Result<(), Reply>;
+
+pub(super) const COMMANDS: &[Spec] = &[
+    Spec::write("eval", -3, Keys::Counted(2), |change, rest, out| eval(change, rest, false, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Runs a script."),
+    Spec::write("eval_ro", -3, Keys::Counted(2), |change, rest, out| eval(change, rest, true, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Runs a script that changes nothing."),
+    Spec::write("evalsha", -3, Keys::Counted(2), |change, rest, out| eval_known(change, rest, false, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Runs a script that is known by its SHA-1."),
+    Spec::write("evalsha_ro", -3, Keys::Counted(2), |change, rest, out| eval_known(change, rest, true, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Runs a script that is known by its SHA-1 and changes nothing."),
+    Spec::write("script", -2, Keys::None, manage)
+        .flags(&["write", "noscript"])
+        .about("scripting", "Keeps scripts, tells which are known, or forgets them."),
+];
+
+const SCRIPT: &[&str] = WRITE_MOVABLE;
+
+/// The SHA-1 of a script in hexadecimal digits.
+fn sha1_hex(text: &[u8]) -> String {
+    Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn eval(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
+    let sha = sha1_hex(rest[0]);
+    let run = Run::parse(rest, &sha, reads_only)?;
+    run.compile(rest[0])?;
+    change.store.add_script(&sha, rest[0]);
+    run.run(change, rest[0], out)
+}
+
+fn eval_known(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
+    let sha = String::from_utf8_lossy(rest[0]).to_ascii_lowercase();
+    let script = change.store.script(&sha);
+    let script = script.ok_or_else(|| Reply::error("NOSCRIPT No matching script. Please use EVAL."))?;
+    Run::parse(rest, &sha, reads_only)?.run(change, &script, out)
+}
+
+fn manage(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let (name, rest) = rest.split_first().expect("the arity asks for it");
+    match rest {
+        [script] if is(name, "load") => {
+            let sha = sha1_hex(script);
+            Run { sha: &sha, keys: &[], arguments: &[], reads_only: false }.compile(script)?;
+            if !change.store.add_script(&sha, script) {
+                return Err(Reply::error("ERR too many scripts are kept: forget them with SCRIPT FLUSH"));
+            }
+            out.bulk(sha.as_bytes());
+        }
+        [] if is(name, "load") => return Err(wrong_arity("script|load")),
+        [] if is(name, "exists") => return Err(wrong_arity("script|exists")),
+        shas if is(name, "exists") => {
+            out.array(shas.len());
+            for sha in shas {
+                let sha = String::from_utf8_lossy(sha).to_ascii_lowercase();
+                out.integer(i64::from(change.store.script(&sha).is_some()));
+            }
+        }
+        [] if is(name, "flush") => flush(change, out),
+        [mode] if is(name, "flush") && (is(mode, "async") || is(mode, "sync")) => flush(change, out),
+        [_] if is(name, "flush") => return Err(Reply::error("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
+        // A script ends by itself, so there is none by the time at which another command is carried out.
+        [] if is(name, "kill") => return Err(Reply::error("NOTBUSY No scripts in execution right now.")),
+        _ => return Err(unknown_subcommand("script", name)),
+    }
+    Ok(())
+}
+
+fn flush(change: &mut Change<'_>, out: &mut Encoder<'_>) {
+    change.store.clear_scripts();
+    out.status("OK");
+}
+
+/// A script's arguments.
+struct Run<'a> {
+    sha: &'a str,
+    keys: &'a [&'a [u8]],
+    arguments: &'a [&'a [u8]],
+    reads_only: bool,
+}
+
+impl<'a> Run<'a> {
+    fn parse(rest: &'a [&'a [u8]], sha: &'a str, reads_only: bool) -> Result<Self, Reply> {
+        let count = parse_integer(rest[1]);
+        let count = count.ok_or_else(|| Reply::error("ERR value is not an integer or out of range"))?;
+        let count = usize::try_from(count).map_err(|_| Reply::error("ERR Number of keys can't be negative"))?;
+        let split = rest[2..].split_at_checked(count);
+        let (keys, arguments) =
+            split.ok_or_else(|| Reply::error("ERR Number of keys can't be greater than number of args"))?;
+        Ok(Self { sha, keys, arguments, reads_only })
+    }
+
+    /// Checks that a text is a script.
+    fn compile(&self, script: &[u8]) -> Done {
+        let lua = new_state().map_err(|error| self.broken(&error))?;
+        self.load(&lua, script).map(drop)
+    }
+
+    fn load(&self, lua: &Lua, script: &[u8]) -> Result<Function, Reply> {
+        let chunk = lua.load(script).set_name("@user_script").set_mode(ChunkMode::Text);
+        chunk.into_function().map_err(|error| {
+            let text = error.to_string();
+            let text = text.strip_prefix("syntax error: ").unwrap_or(&text);
+            Reply::error(format!("ERR Error compiling script (new function): {text}"))
+        })
+    }
+
+    fn run(&self, change: &mut Change<'_>, script: &[u8], out: &mut Encoder<'_>) -> Done {
+        let lua = new_state().map_err(|error| self.broken(&error))?;
+        let function = self.load(&lua, script)?;
+        let random = Cell::new(change.random());
+        let change = RefCell::new(change);
+        let steps = Rc::new(Cell::new(0));
+        let ran = lua.scope(|scope| {
+            let host = host::functions(&lua, scope, &change, &random, self.reads_only)?;
+            self.set_globals(&lua)?;
+            let run: Function = lua.load(PRELUDE).set_name("=prelude").call(host)?;
+            bound_steps(&lua, &steps)?;
+            run.call::<(bool, Value, Option<usize>)>(function)
+        });
+        lua.remove_hook();
+        match ran {
+            _ if steps.get() > STEPS_MAX => Err(self.broken(&too_many_steps())),
+            Ok((true, value, _)) => convert::put(&value, out, 0),
+            Ok((false, error, line)) => Err(self.failed(&error, line)),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    fn set_globals(&self, lua: &Lua) -> mlua::Result<()> {
+        let list = |items: &[&[u8]]| {
+            lua.create_sequence_from(
+                items.iter().map(|item| lua.create_string(item)).collect::<mlua::Result<Vec<_>>>()?,
+            )
+        };
+        lua.globals().set("KEYS", list(self.keys)?)?;
+        lua.globals().set("ARGV", list(self.arguments)?)
+    }
+
+    /// The reply to a script that raised an error.
+    fn failed(&self, error: &Value, line: Option<usize>) -> Reply {
+        let text = match error {
+            Value::Table(table) => table.get::<mlua::LuaString>("err").map(|text| text.to_string_lossy()).ok(),
+            Value::String(text) => Some(format!("ERR {}", text.to_string_lossy())),
+            Value::Error(error) => match host::command_error(error) {
+                Some(text) => Some(text.to_owned()),
+                None => return self.broken(error),
+            },
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| format!("ERR {}", error.type_name()));
+        let line = line.map_or_else(String::new, |line| format!(":{line}"));
+        Reply::error(format!("{text} script: {}, on @user_script{line}.", self.sha))
+    }
+
+    /// The reply to a script that was ended from outside.
+    fn broken(&self, error: &Error) -> Reply {
+        let text = match error {
+            Error::CallbackError { cause, .. } => return self.broken(cause),
+            Error::MemoryError(_) => "not enough memory".to_owned(),
+            Error::RuntimeError(text) => text.clone(),
+            error => error.to_string(),
+        };
+        let text = text.lines().next().unwrap_or_default();
+        Reply::error(format!("ERR {text} script: {}, on @user_script.", self.sha))
+    }
+}
+
+fn new_state() -> mlua::Result<Lua> {
+    let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::default())?;
+    lua.set_memory_limit(MEMORY_BYTES_MAX)?;
+    Ok(lua)
+}
+
+/// Ends a script that takes too many steps. Once it does, every further step fails, so that catching the error is of no
+/// use to it.
+fn bound_steps(lua: &Lua, steps: &Rc<Cell<u32>>) -> mlua::Result<()> {
+    let steps = Rc::clone(steps);
+    lua.set_hook(HookTriggers::new().every_nth_instruction(STEPS_PER_HOOK), move |lua, _| {
+        steps.set(steps.get() + STEPS_PER_HOOK);
+        if steps.get() <= STEPS_MAX {
+            return Ok(VmState::Continue);
+        }
+        lua.set_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(too_many_steps()))?;
+        Err(too_many_steps())
+    })
+}
+
+fn too_many_steps() -> Error {
+    Error::RuntimeError(format!("the script takes more than {STEPS_MAX} steps"))
+}
+
+const PRELUDE: &str = include_str!("prelude.lua");
+/// Maximum number of instructions of a script, which take about a fifth of a second. Every replica waits for them.
+const STEPS_MAX: u32 = 20_000_000;
+const STEPS_PER_HOOK: u32 = 10_000;
+/// Maximum memory of a script's state.
+const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

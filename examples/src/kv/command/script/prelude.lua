@@ -1,0 +1,99 @@
+-- Prepares a state for one script. `host` has the functions that are written in Rust; it is no global afterwards.
+local host = ...
+local type, tostring, error, pcall, xpcall = type, tostring, error, pcall, xpcall
+local getmetatable, setmetatable = getmetatable, setmetatable
+
+redis = {
+    LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
+    REPL_ALL = 3, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_NONE = 0,
+    REDIS_VERSION = '7.0.15', REDIS_VERSION_NUM = 0x0007000f,
+    sha1hex = host.sha1hex,
+    call = host.call,
+    pcall = host.pcall,
+    log = function() end,
+    breakpoint = function() return false end,
+    replicate_commands = function() return true end,
+    set_repl = function() end,
+}
+
+function redis.error_reply(text)
+    if text:sub(1, 1) == '-' then
+        text = text:sub(2)
+    elseif not text:find(' ', 1, true) then
+        text = 'ERR ' .. text
+    end
+    return { err = text }
+end
+
+function redis.status_reply(text)
+    return { ok = text }
+end
+
+function redis.setresp(version)
+    if version ~= 2 then
+        error('RESP version must be 2.', 0)
+    end
+end
+
+server = redis
+cjson = { encode = host.encode, decode = host.decode, null = host.null }
+math.random = host.random
+math.randomseed = host.randomseed
+
+-- As in Redis, what is caught of a command's error is its text.
+local function caught(ok, problem, ...)
+    if not ok and type(problem) == 'table' and problem.err then
+        problem = problem.err
+    elseif not ok and type(problem) == 'userdata' then
+        problem = host.text(problem)
+    end
+    return ok, problem, ...
+end
+
+function _G.pcall(...)
+    return caught(pcall(...))
+end
+
+-- The address of a table differs between replicas.
+function _G.tostring(value)
+    local meta = type(value) == 'table' and getmetatable(value)
+    local is_plain = type(value) == 'table' or type(value) == 'function' or type(value) == 'userdata'
+    if is_plain and not (meta and meta.__tostring) then
+        return type(value)
+    end
+    return tostring(value)
+end
+
+-- Patterns are searched outside of the machine that counts steps.
+for _, name in ipairs({ 'find', 'match', 'gmatch', 'gsub' }) do
+    local search = string[name]
+    string[name] = function(text, pattern, ...)
+        host.check_pattern(text, pattern)
+        return search(text, pattern, ...)
+    end
+end
+
+for _, name in ipairs({ 'load', 'loadstring', 'loadfile', 'dofile', 'require', 'module', 'print', 'newproxy',
+    'collectgarbage', 'getfenv', 'setfenv', 'gcinfo', 'coroutine' }) do
+    _G[name] = nil
+end
+
+setmetatable(_G, {
+    __index = function(_, name)
+        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+    end,
+    __newindex = function()
+        error('Attempt to modify a readonly table', 2)
+    end,
+    __metatable = false,
+})
+
+-- Runs a script. Returns false, the error and its line if there is one.
+return function(script)
+    local line
+    local ok, result = xpcall(script, function(problem)
+        line = host.line()
+        return problem
+    end)
+    return ok, result, line
+end

@@ -1,0 +1,124 @@
+use bytes::Bytes;
+
+use crate::kv::command::apply;
+use crate::kv::entry::EntryWriter;
+use crate::kv::resp::Version;
+use crate::kv::store::Store;
+
+fn eval(store: &mut Store, script: &str) -> String {
+    let replies = apply(store, 1_000, &entry(&[b"eval", script.as_bytes(), b"0"])).unwrap();
+    String::from_utf8(replies.to_vec()).unwrap()
+}
+
+fn entry(arguments: &[&[u8]]) -> Bytes {
+    let mut entry = EntryWriter::new(Version::Resp2, 5_000, 77, 0);
+    entry.command(arguments);
+    entry.finish()
+}
+
+#[test]
+fn a_script_that_does_not_end_is_ended() {
+    for script in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "local function f() return f() end return f()",
+        "local t = {} while true do t[#t + 1] = pcall(error) end",
+        "redis.call('set', 'a', '1') for i = 1, 1e12 do end",
+    ] {
+        let mut store = Store::new();
+        let reply = eval(&mut store, script);
+        assert!(reply.starts_with("-ERR the script "), "{script}: {reply}");
+        assert_eq!(eval(&mut store, "return 1"), ":1\r\n");
+    }
+}
+
+#[test]
+fn a_script_that_needs_too_much_memory_is_ended() {
+    for script in ["return #string.rep('x', 1e9)", "local s = 'x' while true do s = s .. s end"] {
+        let reply = eval(&mut Store::new(), script);
+        assert!(reply.starts_with("-ERR not enough memory"), "{script}: {reply}");
+    }
+}
+
+#[test]
+fn a_search_that_could_take_long_is_refused() {
+    let harmless = "return ('aaaa'):rep(100):find('a*b')";
+    assert_eq!(eval(&mut Store::new(), harmless), "$-1\r\n");
+    let reply = eval(&mut Store::new(), "return ('a'):rep(10000):match('x*y*z*')");
+    assert!(reply.contains("the pattern could take too long"), "{reply}");
+}
+
+#[test]
+fn a_script_has_no_way_out() {
+    for name in [
+        "os",
+        "io",
+        "debug",
+        "package",
+        "require",
+        "load",
+        "loadstring",
+        "dofile",
+        "loadfile",
+        "print",
+        "collectgarbage",
+        "getfenv",
+        "setfenv",
+        "newproxy",
+        "coroutine",
+        "host",
+    ] {
+        let reply = eval(&mut Store::new(), &format!("return {name}"));
+        assert!(reply.contains("nonexistent global variable"), "{name}: {reply}");
+    }
+}
+
+/// Numbers that are drawn, time, and what addresses could decide: all follow from the entry.
+#[test]
+fn replicas_agree_on_what_a_script_does() {
+    let script = "redis.call('set', 'r', math.random()) redis.call('set', 'n', math.random(1, 1000000))
+        redis.call('set', 't', redis.call('time')[1] .. tostring({}) .. tostring(print == nil))
+        for i = 1, 300 do redis.call('sadd', 's', 'm' .. i) end
+        redis.call('rpush', 'l', redis.call('spop', 's'), redis.call('srandmember', 's'), redis.call('randomkey'))
+        local t = {} for i = 1, 50 do t['k' .. i] = i end
+        for key in pairs(t) do redis.call('rpush', 'order', key) end
+        redis.call('set', 'j', cjson.encode(t)) return redis.call('lrange', 'l', 0, -1)";
+    let script = script.replace(" .. tostring(print == nil)", "");
+    let (mut one, mut other) = (Store::new(), Store::new());
+    let reply = eval(&mut one, &script);
+    assert!(reply.starts_with("*3\r\n"), "{reply}");
+    assert_eq!(reply, eval(&mut other, &script));
+    assert_eq!(one.digest(), other.digest());
+    assert!(one.text(1_000, b"t").unwrap().unwrap().starts_with(b"1table"));
+}
+
+#[test]
+fn scripts_that_are_known_are_part_of_the_state() {
+    let mut store = Store::new();
+    let before = store.digest();
+    apply(&mut store, 0, &entry(&[b"script", b"load", b"return 7"])).unwrap();
+    assert_ne!(store.digest(), before);
+    let mut bytes = Vec::new();
+    store.snapshot().write(&mut bytes).unwrap();
+    let mut restored = Store::restore(&mut &bytes[..]).unwrap();
+    assert_eq!(restored.digest(), store.digest());
+    let call = entry(&[b"evalsha", super::sha1_hex(b"return 7").as_bytes(), b"0"]);
+    assert_eq!(&apply(&mut restored, 0, &call).unwrap()[..], b":7\r\n");
+    apply(&mut restored, 0, &entry(&[b"flushall"])).unwrap();
+    assert_eq!(&apply(&mut restored, 0, &call).unwrap()[..], b":7\r\n", "scripts are no keys");
+    apply(&mut restored, 0, &entry(&[b"script", b"flush"])).unwrap();
+    assert!(apply(&mut restored, 0, &call).unwrap().starts_with(b"-NOSCRIPT "));
+    assert_eq!(restored.digest(), before);
+}
+
+#[test]
+fn scripts_beyond_what_is_kept_run_and_are_not_kept() {
+    let mut store = Store::new();
+    let large = "x".repeat(400_000);
+    for number in 0..50 {
+        let script = format!("return {number} --{large}");
+        assert_eq!(eval(&mut store, &script), format!(":{number}\r\n"));
+    }
+    let refused = apply(&mut store, 0, &entry(&[b"script", b"load", format!("--{large}{large}").as_bytes()])).unwrap();
+    assert!(refused.starts_with(b"-ERR too many scripts"), "{refused:?}");
+}
