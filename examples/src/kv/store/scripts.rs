@@ -1,5 +1,5 @@
-//! The scripts that clients call by their SHA-1. They are part of the state, so that a call has the same result on every
-//! replica.
+//! The scripts that clients call by their SHA-1. They are part of the state, so that a call has the same result on
+//! every replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

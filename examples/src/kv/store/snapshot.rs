@@ -1,11 +1,11 @@
 //! A store at one moment, and its bytes.
 //!
 //! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
-//! scripts as u32, and each one's SHA-1 and text; then the records; then 0, the number of records and the digest as u64.
-//! A record: its kind, deadline as u64 (0: none), version
-//! as u64, the key; a string's value; of other kinds, 1 if the value is small, the number of items as u32, and the
-//! items. Texts, keys, values and items begin with their length as u32. Numbers are little-endian. Records have no particular
-//! order, so two snapshots of equal stores may differ in their bytes, but restore equal stores.
+//! scripts as u32, and each one's SHA-1 and text; then the records; then 0, the number of records and the digest as
+//! u64. A record: its kind, deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if
+//! the value is small, the number of items as u32, and the items. Texts, keys, values and items begin with their length
+//! as u32. Numbers are little-endian. Records have no particular order, so two snapshots of equal stores may differ in
+//! their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 

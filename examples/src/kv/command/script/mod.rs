@@ -56,7 +56,7 @@ fn sha1_hex(text: &[u8]) -> String {
 fn eval(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
     let sha = sha1_hex(rest[0]);
     let run = Run::parse(rest, &sha, reads_only)?;
-    run.compile(rest[0])?;
+    compile(rest[0])?;
     change.store.add_script(&sha, rest[0]);
     run.run(change, rest[0], out)
 }
@@ -73,7 +73,7 @@ fn manage(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Don
     match rest {
         [script] if is(name, "load") => {
             let sha = sha1_hex(script);
-            Run { sha: &sha, keys: &[], arguments: &[], reads_only: false }.compile(script)?;
+            compile(script)?;
             if !change.store.add_script(&sha, script) {
                 return Err(Reply::error("ERR too many scripts are kept: forget them with SCRIPT FLUSH"));
             }
@@ -103,6 +103,21 @@ fn flush(change: &mut Change<'_>, out: &mut Encoder<'_>) {
     out.status("OK");
 }
 
+/// Checks that a text is a script.
+fn compile(script: &[u8]) -> Done {
+    let lua = new_state().map_err(|error| Reply::error(format!("ERR {error}")))?;
+    load(&lua, script).map(drop)
+}
+
+fn load(lua: &Lua, script: &[u8]) -> Result<Function, Reply> {
+    let chunk = lua.load(script).set_name("@user_script").set_mode(ChunkMode::Text);
+    chunk.into_function().map_err(|error| {
+        let text = error.to_string();
+        let text = text.strip_prefix("syntax error: ").unwrap_or(&text);
+        Reply::error(format!("ERR Error compiling script (new function): {text}"))
+    })
+}
+
 /// A script's arguments.
 struct Run<'a> {
     sha: &'a str,
@@ -122,24 +137,9 @@ impl<'a> Run<'a> {
         Ok(Self { sha, keys, arguments, reads_only })
     }
 
-    /// Checks that a text is a script.
-    fn compile(&self, script: &[u8]) -> Done {
-        let lua = new_state().map_err(|error| self.broken(&error))?;
-        self.load(&lua, script).map(drop)
-    }
-
-    fn load(&self, lua: &Lua, script: &[u8]) -> Result<Function, Reply> {
-        let chunk = lua.load(script).set_name("@user_script").set_mode(ChunkMode::Text);
-        chunk.into_function().map_err(|error| {
-            let text = error.to_string();
-            let text = text.strip_prefix("syntax error: ").unwrap_or(&text);
-            Reply::error(format!("ERR Error compiling script (new function): {text}"))
-        })
-    }
-
     fn run(&self, change: &mut Change<'_>, script: &[u8], out: &mut Encoder<'_>) -> Done {
         let lua = new_state().map_err(|error| self.broken(&error))?;
-        let function = self.load(&lua, script)?;
+        let function = load(&lua, script)?;
         let random = Cell::new(change.random());
         let change = RefCell::new(change);
         let steps = Rc::new(Cell::new(0));
