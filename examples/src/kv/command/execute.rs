@@ -84,3 +84,26 @@ fn conclude(done: Result<(), Reply>, start: usize, out: &mut Encoder<'_>) {
 
 /// By far the most common replies.
 const OK: &[u8] = b"+OK\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::entry::{EntryWriter, encode_arguments};
+    use crate::kv::resp::Version;
+
+    #[test]
+    fn an_entry_of_a_newer_program_is_never_skipped() {
+        for arguments in [&[&b"newer"[..], b"key"][..], &[b"set", b"key"], &[b"multi"]] {
+            for in_transaction in [false, true] {
+                let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
+                if in_transaction {
+                    entry.transaction(&[], &[encode_arguments(arguments)]);
+                } else {
+                    entry.command(arguments);
+                }
+                let applied = apply(&mut Store::new(), 0, &entry.finish());
+                assert!(matches!(applied, Err(DecodeError::Command(_))), "{applied:?}");
+            }
+        }
+    }
+}

@@ -55,10 +55,7 @@ fn sha1_hex(text: &[u8]) -> String {
 
 fn eval(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
     let sha = sha1_hex(rest[0]);
-    let run = Run::parse(rest, &sha, reads_only)?;
-    compile(rest[0])?;
-    change.store.add_script(&sha, rest[0]);
-    run.run(change, rest[0], out)
+    Run::parse(rest, &sha, reads_only)?.run(change, rest[0], out)
 }
 
 fn eval_known(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
@@ -140,6 +137,7 @@ impl<'a> Run<'a> {
     fn run(&self, change: &mut Change<'_>, script: &[u8], out: &mut Encoder<'_>) -> Done {
         let lua = new_state().map_err(|error| self.broken(&error))?;
         let function = load(&lua, script)?;
+        change.store.add_script(self.sha, script);
         let random = Cell::new(change.random());
         let change = RefCell::new(change);
         let steps = Rc::new(Cell::new(0));
