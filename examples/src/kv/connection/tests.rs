@@ -290,6 +290,10 @@ fn a_transaction_depends_on_the_keys_that_are_watched() {
 #[test]
 fn a_key_that_ends_has_changed() {
     let mut client = Client::new();
+    // Others that are due first are all that the entry removes.
+    for number in 0..crate::kv::store::EXPIRED_PER_ENTRY_MAX {
+        client.ask(&format!("SET other{number} 1 PX 5\r\n"));
+    }
     client.ask("SET a 1 PX 10\r\nWATCH a\r\nMULTI\r\nSET b 1\r\n");
     client.send("EXEC\r\n");
     let Some(Work::Write { slot, entry }) = client.connection.next_work() else { panic!("no work") };
