@@ -6,6 +6,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("auth", -2, CONNECTION, Kind::Auth).about("connection", "Authenticates the connection."),
     Spec::connection("client", -2, CONNECTION, Kind::Client)
         .about("connection", "Names the connection or tells about it."),
+    Spec::connection("cluster", -2, ANY_STATE, Kind::Cluster).about("cluster", "Refused: nodes do not divide keys."),
     Spec::connection("command", -1, ANY_STATE, Kind::Command).about("server", "Tells about the commands."),
     Spec::connection("config", -2, ADMIN, Kind::Config).about("server", "Tells the settings."),
     Spec::connection("discard", 1, CONNECTION, Kind::Discard).about("transactions", "Gives up a transaction."),
@@ -25,6 +26,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("readwrite", 1, ANY_STATE_FAST, Kind::Readwrite)
         .about("cluster", "Reads what is newest in the cluster from now on."),
     Spec::connection("reset", 1, CONNECTION, Kind::Reset).about("connection", "Makes the connection as new."),
+    Spec::connection("role", 1, CONNECTION, Kind::Role).about("server", "Returns the node's part in its group."),
     Spec::connection("select", 2, ANY_STATE_FAST, Kind::Select)
         .about("connection", "Chooses the database, of which there is one."),
     Spec::connection("unwatch", 1, CONNECTION, Kind::Unwatch).about("transactions", "Forgets the watched keys."),

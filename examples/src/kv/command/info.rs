@@ -53,10 +53,24 @@ impl Role {
         }
     }
 
+    /// The reply to `ROLE`. Places in the log of replication, which Redis has, are 0.
+    pub(super) fn reply(self) -> Reply {
+        let name = Reply::bulk(self.name());
+        match self {
+            Self::Master => Reply::Array(vec![name, Reply::Integer(0), Reply::Array(Vec::new())]),
+            Self::Replica { master } => {
+                let (host, port) = host_and_port(master);
+                let state = if master.is_some() { "connected" } else { "connect" };
+                let (port, offset) = (Reply::Integer(i64::from(port)), Reply::Integer(0));
+                Reply::Array(vec![name, Reply::bulk(host), port, Reply::bulk(state), offset])
+            }
+        }
+    }
+
     fn lines(self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("role", self.name().to_owned())];
         if let Self::Replica { master } = self {
-            let (host, port) = master.map_or((String::new(), 0), |master| (master.ip().to_string(), master.port()));
+            let (host, port) = host_and_port(master);
             lines.push(("master_host", host));
             lines.push(("master_port", port.to_string()));
             lines.push(("master_link_status", if master.is_some() { "up" } else { "down" }.to_owned()));
@@ -64,6 +78,10 @@ impl Role {
         }
         lines
     }
+}
+
+fn host_and_port(master: Option<SocketAddr>) -> (String, u16) {
+    master.map_or((String::new(), 0), |master| (master.ip().to_string(), master.port()))
 }
 
 impl ServerInfo {

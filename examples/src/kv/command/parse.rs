@@ -66,6 +66,7 @@ pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
         Action::Connection(Kind::Discard) => Ok(Command::Transaction(TransactionCommand::Discard)),
         Action::Connection(Kind::Watch) => Ok(Command::Transaction(TransactionCommand::Watch(copies(rest)))),
         Action::Connection(Kind::Unwatch) => Ok(Command::Transaction(TransactionCommand::Unwatch)),
+        Action::Connection(Kind::Role) => Ok(Command::Read(Query::Role)),
         Action::Connection(Kind::Info) => Ok(Command::Read(Query::Info(copies(rest)))),
         Action::Connection(kind) => SessionCommand::parse(kind, rest).map(Command::Session),
     }

@@ -24,6 +24,8 @@ pub enum Query {
     Watch(Vec<Box<[u8]>>),
     /// Sections about the server; all of them if the list is empty.
     Info(Vec<Box<[u8]>>),
+    /// The node's part in its group.
+    Role,
     /// The reply to `HELLO` on the connection of this number.
     Hello(i64),
 }
@@ -106,7 +108,7 @@ impl ReadBatch {
 impl Query {
     /// Returns true if the question is about the node itself, which answers with or without a quorum.
     pub fn is_about_node(&self) -> bool {
-        matches!(self, Self::Info(_) | Self::Hello(_))
+        matches!(self, Self::Info(_) | Self::Hello(_) | Self::Role)
     }
 
     /// Returns true if the question is answered in a batch of its own.
@@ -122,6 +124,7 @@ impl Query {
             }
             Self::Keys(_) | Self::Watch(_) => unreachable!("these are answered elsewhere"),
             Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, view.store, view.at.log_time))),
+            Self::Role => encoder.reply(&server.about.role.reply()),
             Self::Hello(id) => {
                 let version = encoder.version();
                 encoder.reply(&server.hello(*id, version));

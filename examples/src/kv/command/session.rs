@@ -8,7 +8,7 @@ use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
 use super::errors::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::glob;
 use super::query::Query;
-use super::spec::{self, Kind, Spec};
+use super::spec::{self, Keys, Kind, Spec};
 
 /// The state of a connection that commands change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,7 @@ impl<'a> SessionCommand<'a> {
             (Kind::Auth, _) => return Err(syntax_error()),
             (Kind::Select, _) => Self::Select(integer(rest[0])?),
             (Kind::Client, [name, rest @ ..]) => return parse_client(name, rest),
+            (Kind::Cluster, _) => return Err(Reply::error("ERR This instance has cluster support disabled")),
             (Kind::Config, [name, rest @ ..]) => return parse_config(name, rest).map(Self::Constant),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
             (Kind::Function, [name, rest @ ..]) => return parse_function(name, rest).map(Self::Constant),
@@ -226,10 +227,26 @@ fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
         }
         (b"docs", []) => Ok(Reply::Map(Spec::listed().map(Spec::docs).collect())),
         (b"docs", names) => Ok(Reply::Map(names.iter().filter_map(|name| listed(name)).map(Spec::docs).collect())),
+        (b"getkeys", [] | [_]) => Err(wrong_arity("command|getkeys")),
+        (b"getkeys", arguments) => keys_of(arguments),
         (b"list", []) => Ok(Reply::Array(Spec::listed().map(|spec| Reply::bulk(spec.name)).collect())),
         (b"list", _) => Err(syntax_error()),
         _ => Err(unknown_subcommand("command", name)),
     }
+}
+
+/// The keys of a request, for clients that have to know where it goes.
+fn keys_of(arguments: &[&[u8]]) -> Result<Reply, Reply> {
+    let spec = Spec::find(arguments[0]).ok_or_else(|| Reply::error("ERR Invalid command specified"))?;
+    if spec.keys == Keys::None {
+        return Err(Reply::error("ERR The command has no key arguments"));
+    }
+    if !spec.takes(arguments.len()) {
+        return Err(Reply::error("ERR Invalid number of arguments specified for command"));
+    }
+    let keys = spec.keys_of(arguments);
+    let keys = keys.ok_or_else(|| Reply::error("ERR Invalid arguments specified for command"))?;
+    Ok(Reply::Array(keys.into_iter().map(|key| Reply::Bulk(Bytes::copy_from_slice(key))).collect()))
 }
 
 /// Succeeds without effect, since there are no functions.

@@ -49,6 +49,7 @@ pub type Write = fn(&mut Change<'_>, &[&[u8]], &mut Encoder<'_>) -> Result<(), R
 pub enum Kind {
     Auth,
     Client,
+    Cluster,
     Command,
     Config,
     Discard,
@@ -64,6 +65,7 @@ pub enum Kind {
     Readonly,
     Readwrite,
     Reset,
+    Role,
     Select,
     Unwatch,
     Watch,

@@ -393,7 +393,7 @@ fn a_node_says_what_it_is_in_its_group() {
         ..ServerInfo::default()
     };
     let mut client = Client::new();
-    client.send("HELLO 3\r\nINFO replication\r\nINFO cluster\r\n");
+    client.send("HELLO 3\r\nINFO replication\r\nINFO cluster\r\nROLE\r\n");
     for work in client.work().0 {
         let Work::Read { slot, batch, freshness: Freshness::Local } = work else { panic!("not local: {work:?}") };
         let answer = batch.answer(&client.store, NOW, &follower);
@@ -403,6 +403,10 @@ fn a_node_says_what_it_is_in_its_group() {
     assert!(replies.contains("$4\r\nrole\r\n$5\r\nslave\r\n"), "{replies}");
     let lines = "role:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\nmaster_link_status:up\r\n";
     assert!(replies.contains(lines) && replies.contains("quorate_node:2\r\n"), "{replies}");
+    assert!(
+        replies.ends_with("*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n"),
+        "{replies}"
+    );
     assert!(replies.contains("# Cluster\r\ncluster_enabled:0\r\n"), "{replies}");
 }
 
