@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,11 +18,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use metrics::{Counter, Gauge};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::accept;
-use super::command::{About, Answer, At, ReadBatch, ServerInfo};
+use super::command::{About, Answer, At, Blocking, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::random;
 use super::store::Store;
@@ -159,7 +161,7 @@ impl<B: Backend> Server<B> {
             }
             self.count(connection.commands() - commands);
             commands = connection.commands();
-            if connection.is_done() {
+            if connection.is_done() || connection.is_abandoned() {
                 return stream.shutdown().await;
             }
             connected.note_replies(connection.replies_bytes());
@@ -193,8 +195,11 @@ impl<B: Backend> Server<B> {
 
     fn begin(&self, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
-            Work::Write { slot, entry } => {
-                let answer = PendingAnswer::Write(Box::pin(self.backend.write(entry)));
+            Work::Write { slot, entry, blocking } => {
+                let answer = PendingAnswer::Write(match blocking {
+                    None => Box::pin(self.backend.write(entry)),
+                    Some(blocking) => Box::pin(write_once_possible(self.backend.clone(), entry, blocking)),
+                });
                 pending.push_back(Pending { slot, answer });
             }
             Work::Read { slot, batch, freshness } => {
@@ -256,6 +261,39 @@ impl<B> Drop for Connected<'_, B> {
         self.note_replies(0);
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
+    }
+}
+
+/// Proposes an entry until it finds something to take, or the time is over. A client that has gone drops this; what the
+/// entry took then is lost, as in Redis.
+async fn write_once_possible<B: Backend>(backend: B, entry: Bytes, blocking: Blocking) -> Written {
+    let deadline = blocking.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+    loop {
+        let added = Arc::new(Notify::new());
+        // Before the attempt, so that no item is missed between the two.
+        let (keys, wake) = (blocking.keys.clone(), Arc::clone(&added));
+        let wait = backend.read(Freshness::Local, move |store, _| {
+            Answer::Waiting(store.waiters().wait(keys, move || wake.notify_one()))
+        });
+        let _wait = match wait.await {
+            Ok(wait) => wait,
+            Err(reason) => return Written::NotApplied(reason),
+        };
+        let written = backend.write(entry.clone()).await;
+        let nothing = match written {
+            Written::Applied(reply) if Blocking::is_nothing(&reply) => reply,
+            written => return written,
+        };
+        let is_over = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, added.notified()).await.is_err(),
+            None => {
+                added.notified().await;
+                false
+            }
+        };
+        if is_over {
+            return Written::Applied(Blocking::timed_out(nothing));
+        }
     }
 }
 

@@ -224,7 +224,7 @@ impl Speaker for OneStore {
         self.connection.input().extend_from_slice(request);
         while let Some(work) = self.connection.next_work() {
             match work {
-                Work::Write { slot, entry } => {
+                Work::Write { slot, entry, .. } => {
                     let replies = apply(&mut self.store, NOW, &entry).unwrap();
                     self.connection.on_written(slot, Written::Applied(replies));
                 }

@@ -209,3 +209,84 @@ fn a_connection_beyond_the_limit_is_told_so() {
     // The place is free as soon as the server has noticed the end of the first connection.
     while !matches!(server.client().ask(&[b"PING"]), Ok(Reply::Status(_))) {}
 }
+
+/// Sends a command, whose arguments are separated by blanks, and returns the reply.
+fn call(client: &mut Client, command: &str) -> Reply {
+    let arguments: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+    client.ask(&arguments).unwrap()
+}
+
+/// Reads replies until they are these.
+fn expect(stream: &mut TcpStream, replies: &str) {
+    let mut read = vec![0; replies.len()];
+    stream.read_exact(&mut read).unwrap();
+    assert_eq!(String::from_utf8_lossy(&read), replies);
+}
+
+#[test]
+fn a_client_waits_until_there_is_something_to_take() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    waiting.write_all(b"BLPOP other queue 0\r\nPING\r\n").unwrap();
+    let mut other = server.client();
+    assert_eq!(call(&mut other, "RPUSH queue a b"), Reply::Integer(2));
+    expect(&mut waiting, "*2\r\n$5\r\nqueue\r\n$1\r\na\r\n+PONG\r\n");
+    waiting.write_all(b"BZPOPMIN scores 0\r\n").unwrap();
+    call(&mut other, "ZADD scores 7 m");
+    expect(&mut waiting, "*3\r\n$6\r\nscores\r\n$1\r\nm\r\n$1\r\n7\r\n");
+    waiting.write_all(b"BLMOVE from to LEFT RIGHT 0\r\n").unwrap();
+    call(&mut other, "RPUSH elsewhere x");
+    call(&mut other, "RENAME elsewhere from");
+    expect(&mut waiting, "$1\r\nx\r\n");
+    assert_eq!(call(&mut other, "LLEN to"), Reply::Integer(1));
+}
+
+#[test]
+fn a_client_waits_no_longer_than_it_said() {
+    let server = Server::start(ServerLimits::default());
+    let mut client = server.stream();
+    client.write_all(b"BLPOP absent 0.01\r\nBRPOPLPUSH absent to 0.01\r\nHELLO 3\r\n").unwrap();
+    expect(&mut client, "*-1\r\n*-1\r\n%7\r\n");
+}
+
+#[test]
+fn each_of_many_clients_that_wait_gets_one_item() {
+    let server = Server::start(ServerLimits::default());
+    let waiting: Vec<_> = (0..20).map(|_| server.stream()).collect();
+    for mut stream in &waiting {
+        stream.write_all(b"BRPOP queue 0\r\n").unwrap();
+    }
+    let mut other = server.client();
+    for item in 10..30_u8 {
+        call(&mut other, &format!("LPUSH queue {item}"));
+    }
+    let mut taken: Vec<_> = waiting
+        .into_iter()
+        .map(|mut stream| {
+            let mut reply = [0; 23];
+            stream.read_exact(&mut reply).unwrap();
+            String::from_utf8_lossy(&reply[19..21]).parse::<u8>().unwrap()
+        })
+        .collect();
+    taken.sort_unstable();
+    assert_eq!(taken, (10..30).collect::<Vec<_>>());
+    assert_eq!(call(&mut other, "EXISTS queue"), Reply::Integer(0));
+}
+
+#[test]
+fn nobody_takes_an_item_for_a_client_that_has_gone() {
+    let server = Server::start(ServerLimits::default());
+    let mut other = server.client();
+    let mut gone = server.stream();
+    gone.write_all(b"PING\r\nBLPOP queue 0\r\n").unwrap();
+    expect(&mut gone, "+PONG\r\n");
+    drop(gone);
+    // A look at the server between the looks at its count, so that it goes on.
+    let is_alone = |other: &mut Client| match call(other, "INFO clients") {
+        Reply::Bulk(text) => String::from_utf8_lossy(&text).contains("connected_clients:1\r\n"),
+        reply => panic!("{reply:?}"),
+    };
+    while !is_alone(&mut other) {}
+    call(&mut other, "RPUSH queue a");
+    assert_eq!(call(&mut other, "LLEN queue"), Reply::Integer(1));
+}

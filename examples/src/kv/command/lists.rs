@@ -21,7 +21,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     })
     .about("list", "Counts the items."),
     Spec::write("lmove", 5, TWO_KEYS, |change, rest, out| {
-        transfer(change, (rest[0], end(rest[2])?), (rest[1], end(rest[3])?), out)
+        move_item(change, (rest[0], end(rest[2])?), (rest[1], end(rest[3])?), out)
     })
     .flags(WRITE_SLOW)
     .long()
@@ -48,7 +48,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         .long()
         .about("list", "Removes the last items and returns them."),
     Spec::write("rpoplpush", 3, TWO_KEYS, |change, rest, out| {
-        transfer(change, (rest[0], End::Back), (rest[1], End::Front), out)
+        move_item(change, (rest[0], End::Back), (rest[1], End::Front), out)
     })
     .flags(WRITE_SLOW)
     .long()
@@ -59,13 +59,14 @@ pub(super) const COMMANDS: &[Spec] = &[
         .about("list", "Adds items behind the last, if the list exists."),
 ];
 
+/// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Front,
     Back,
 }
 
-fn end(text: &[u8]) -> Result<End, Reply> {
+pub(super) fn end(text: &[u8]) -> Result<End, Reply> {
     match text.to_ascii_lowercase().as_slice() {
         b"left" => Ok(End::Front),
         b"right" => Ok(End::Back),
@@ -89,7 +90,7 @@ impl End {
     }
 
     /// Removes up to `count` items and returns them, in the order in which they would be removed one by one.
-    fn pop(self, change: &mut Change<'_>, key: &[u8], count: usize) -> Result<Vec<Vec<u8>>, WrongType> {
+    pub(super) fn pop(self, change: &mut Change<'_>, key: &[u8], count: usize) -> Result<Vec<Vec<u8>>, WrongType> {
         change.update(key, |list: &mut List| {
             let items = self.first(list, count);
             match self {
@@ -162,7 +163,7 @@ fn put_items(items: &[Vec<u8>], out: &mut Encoder<'_>) {
     }
 }
 
-fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+pub(super) fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (keys, options) = counted_keys(rest, syntax_error)?;
     let (end, wanted) = match options {
         [side] => (end(side)?, 1),
@@ -195,7 +196,8 @@ pub(super) fn counted_keys<'b, 'a>(
     rest[1..].split_at_checked(wanted).ok_or_else(too_many)
 }
 
-fn transfer(change: &mut Change<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Encoder<'_>) -> Done {
+/// Moves an item from an end of a list to an end of another.
+pub(super) fn move_item(change: &mut Change<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Encoder<'_>) -> Done {
     let is_absent = change.collection::<List>(from.0)?.is_none();
     if is_absent {
         out.null();

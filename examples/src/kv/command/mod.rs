@@ -8,6 +8,7 @@
 #![allow(clippy::unnecessary_wraps)]
 
 mod bits;
+mod blocking;
 mod connection;
 mod context;
 mod errors;
@@ -28,6 +29,7 @@ mod sorted_sets;
 mod spec;
 mod strings;
 
+pub use blocking::Blocking;
 pub use context::{At, Change, Time, Unit, View};
 pub use execute::apply;
 pub use glob::matches;
@@ -35,4 +37,4 @@ pub use info::{About, Role, ServerInfo};
 pub use parse::{Command, TransactionCommand, parse};
 pub use query::{Answer, Query, ReadBatch, Scan};
 pub use session::{Session, SessionCommand, SessionEffect};
-pub use spec::{Action, Keys, Kind, Read, Spec, Write};
+pub use spec::{Action, Keys, Kind, Read, Spec, Timeout, Write};

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::kv::entry::{Watched, decode_arguments};
 use crate::kv::random;
 use crate::kv::resp::{Encoder, Reply, Version};
-use crate::kv::store::{Snapshot, Store};
+use crate::kv::store::{Snapshot, Store, Wait};
 
 use super::context::{At, View};
 use super::execute::answer;
@@ -50,6 +50,8 @@ pub enum Answer {
         /// Reads without a reply.
         rest: Option<ReadBatch>,
     },
+    /// The client is called back when items are added to keys.
+    Waiting(Wait),
     /// Keys with their versions.
     Watched(Vec<Watched>),
     /// Long work on a snapshot of the store, to be done off the loop.

@@ -25,6 +25,17 @@ pub struct Spec {
     pub summary: &'static str,
     /// The reply to this write may be as long as a value.
     pub is_long: bool,
+    /// The place of the time for which this write waits until there is something to take.
+    pub timeout: Option<Timeout>,
+}
+
+/// The place of a time-out among the arguments behind the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// The first.
+    First,
+    /// The last.
+    Last,
 }
 
 /// The effect of a command.
@@ -185,6 +196,11 @@ impl Spec {
         Self { is_long: true, ..self }
     }
 
+    /// A write that waits until there is something to take.
+    pub(super) const fn waits(self, timeout: Timeout) -> Self {
+        Self { timeout: Some(timeout), flags: WAITING, is_long: true, ..self }
+    }
+
     /// The group and the summary.
     pub(super) const fn about(self, group: &'static str, summary: &'static str) -> Self {
         Self { group, summary, ..self }
@@ -192,7 +208,7 @@ impl Spec {
 
     const fn new(name: &'static str, arity: i64, keys: Keys) -> Self {
         let action = Action::Connection(Kind::HttpRequest);
-        Self { name, action, arity, flags: &[], keys, group: "", summary: "", is_long: false }
+        Self { name, action, arity, flags: &[], keys, group: "", summary: "", is_long: false, timeout: None }
     }
 }
 
@@ -208,6 +224,7 @@ pub(super) const READ_MOVABLE: &[&str] = &["readonly", "movablekeys"];
 pub(super) const WRITE: &[&str] = &["write", "denyoom", "fast"];
 pub(super) const WRITE_SLOW: &[&str] = &["write", "denyoom"];
 pub(super) const WRITE_MOVABLE: &[&str] = &["write", "denyoom", "movablekeys"];
+const WAITING: &[&str] = &["write", "denyoom", "noscript", "blocking"];
 pub(super) const SHRINK: &[&str] = &["write", "fast"];
 pub(super) const SHRINK_SLOW: &[&str] = &["write"];
 
@@ -219,6 +236,7 @@ pub(super) const ALL_KEYS: Keys = Keys::Range(1, -1, 1);
 static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
     let groups = [
         super::bits::COMMANDS,
+        super::blocking::COMMANDS,
         super::connection::COMMANDS,
         super::hashes::COMMANDS,
         super::keys::COMMANDS,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::command::{Answer, ReadBatch, Session};
+use super::command::{Answer, Blocking, ReadBatch, Session};
 use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
 use super::store::VALUE_BYTES_MAX;
 
@@ -49,6 +49,8 @@ pub enum Work {
         slot: u64,
         /// The entry.
         entry: Bytes,
+        /// What to wait for if the reply is that there was nothing. Then the entry is proposed again.
+        blocking: Option<Blocking>,
     },
     /// Answer a batch of reads.
     Read {
@@ -114,7 +116,7 @@ pub enum Reason {
 ///
 /// let mut connection = Connection::new(1, ConnectionLimits::default());
 /// connection.input().extend_from_slice(b"SET planet earth\r\n");
-/// let Some(Work::Write { slot, entry }) = connection.next_work() else { unreachable!() };
+/// let Some(Work::Write { slot, entry, .. }) = connection.next_work() else { unreachable!() };
 /// let replies = apply(&mut Store::new(), 0, &entry).unwrap();
 /// connection.on_written(slot, Written::Applied(replies));
 /// assert_eq!(&connection.output()[..], b"+OK\r\n");
@@ -145,6 +147,8 @@ pub struct Connection {
     wall_ms: u64,
     /// The state from which the numbers of entries are drawn.
     random: u64,
+    /// A command waits until there is something to take, and nothing behind it begins.
+    is_blocked: bool,
     /// The client sends no more.
     ended: bool,
     commands: u64,
@@ -192,6 +196,7 @@ impl Connection {
             replies_room: limits.replies_bytes_max,
             wall_ms: 0,
             random: 0,
+            is_blocked: false,
             ended: false,
             commands: 0,
         }
@@ -247,6 +252,11 @@ impl Connection {
         (self.ended || self.session.closing) && self.slots.is_empty() && self.output.is_empty()
     }
 
+    /// Returns true if the client has gone while a command waited for something to take.
+    pub fn is_abandoned(&self) -> bool {
+        self.ended && self.is_blocked
+    }
+
     /// Requests taken so far.
     pub fn commands(&self) -> u64 {
         self.commands
@@ -300,6 +310,7 @@ impl Connection {
         slot.state = State::Ready(replies);
         self.held_bytes += length;
         self.writing -= 1;
+        self.is_blocked = false;
         self.release();
     }
 
@@ -316,6 +327,7 @@ impl Connection {
         let (replies, rest) = match answer {
             Ok(Answer::Replies { encoded, rest }) => (encoded, rest),
             Ok(Answer::Scan(scan)) => (scan.run(), None),
+            Ok(Answer::Waiting(_)) => panic!("a read was answered by a wait"),
             Ok(Answer::Watched(keys)) => {
                 watched = keys;
                 (BytesMut::from(&b"+OK\r\n"[..]), None)
@@ -340,7 +352,7 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        !self.session.closing && self.replies_bytes() < self.replies_room
+        !self.session.closing && !self.is_blocked && self.replies_bytes() < self.replies_room
     }
 
     /// Submits the rest of a batch of reads, if its turn has come.

@@ -1,6 +1,8 @@
 //! The way from requests to work: each is answered at once, or joins a group of reads or writes.
 
-use crate::kv::command::{Command, Query, ReadBatch, SessionCommand, SessionEffect, Spec, TransactionCommand, parse};
+use crate::kv::command::{
+    Blocking, Command, Query, ReadBatch, SessionCommand, SessionEffect, Spec, TransactionCommand, parse,
+};
 use crate::kv::entry::{EntryWriter, command_bytes_max, encode_arguments, transaction_bytes_max};
 use crate::kv::random;
 use crate::kv::resp::{Reply, Request};
@@ -10,7 +12,7 @@ use super::{Connection, Freshness, PendingReply, Reason, State, Work};
 
 /// Consecutive commands of the input that take effect together.
 pub(super) enum Group {
-    Writes { entry: EntryWriter, count: usize, is_full: bool },
+    Writes { entry: EntryWriter, count: usize, is_full: bool, blocking: Option<Blocking> },
     Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
 }
 
@@ -110,7 +112,7 @@ impl Connection {
                     if bytes <= self.limits.command_bytes_max {
                         let mut entry = self.new_entry(bytes);
                         entry.transaction(&watched, &commands);
-                        *group = Some(Group::Writes { entry, count: 1, is_full: true });
+                        *group = Some(Group::Writes { entry, count: 1, is_full: true, blocking: None });
                         return Some(());
                     }
                     Reply::error(Reason::TooLarge.to_string())
@@ -152,10 +154,14 @@ impl Connection {
             return None;
         }
         let added = command_bytes_max(arguments);
-        let group =
-            group.get_or_insert_with(|| Group::Writes { entry: self.new_entry(added), count: 0, is_full: false });
+        let group = group.get_or_insert_with(|| Group::Writes {
+            entry: self.new_entry(added),
+            count: 0,
+            is_full: false,
+            blocking: Blocking::of(spec, arguments),
+        });
         match group {
-            Group::Writes { entry, count, is_full }
+            Group::Writes { entry, count, is_full, .. }
                 if !*is_full
                     && (*count == 0 || (*count < GROUP_COMMANDS_MAX && entry.len() + added <= GROUP_BYTES_MAX)) =>
             {
@@ -197,9 +203,10 @@ impl Connection {
         let slot = self.first_slot + self.slots.len() as u64;
         let version = self.session.version;
         let (state, work) = match group {
-            Group::Writes { entry, count, .. } => {
+            Group::Writes { entry, count, blocking, .. } => {
                 self.writing += 1;
-                (State::Writes(count), Work::Write { slot, entry: entry.finish() })
+                self.is_blocked = blocking.is_some();
+                (State::Writes(count), Work::Write { slot, entry: entry.finish(), blocking })
             }
             Group::Reads { queries, freshness, .. } => {
                 self.reading += 1;

@@ -26,7 +26,7 @@ impl Client {
     fn work(&mut self) -> (Vec<Work>, String) {
         let work: Vec<_> = std::iter::from_fn(|| self.connection.next_work()).collect();
         let names = work.iter().map(|work| match work {
-            Work::Write { slot, entry } => {
+            Work::Write { slot, entry, .. } => {
                 let count = Entry::open(entry).unwrap().count();
                 format!("{slot}:write {count}")
             }
@@ -38,7 +38,7 @@ impl Client {
 
     fn carry_out(&mut self, work: Work) {
         match work {
-            Work::Write { slot, entry } => {
+            Work::Write { slot, entry, .. } => {
                 let replies = apply(&mut self.store, NOW.log_time, &entry).unwrap();
                 self.connection.on_written(slot, Written::Applied(replies));
             }
@@ -296,7 +296,7 @@ fn a_key_that_ends_has_changed() {
     }
     client.ask("SET a 1 PX 10\r\nWATCH a\r\nMULTI\r\nSET b 1\r\n");
     client.send("EXEC\r\n");
-    let Some(Work::Write { slot, entry }) = client.connection.next_work() else { panic!("no work") };
+    let Some(Work::Write { slot, entry, .. }) = client.connection.next_work() else { panic!("no work") };
     let replies = apply(&mut client.store, NOW.log_time + 10, &entry).unwrap();
     client.connection.on_written(slot, Written::Applied(replies));
     assert_eq!(client.received(), "*-1\r\n");
@@ -469,4 +469,41 @@ fn hello_takes_effect_for_what_follows() {
     let replies = client.received();
     assert!(replies.starts_with("$-1\r\n%7\r\n"), "{replies}");
     assert!(replies.ends_with("_\r\n"), "{replies}");
+}
+
+#[test]
+fn nothing_behind_a_command_that_waits_begins_before_it_is_answered() {
+    let mut client = Client::new();
+    client.send("BLPOP a b 2.5\r\nPING\r\nSET c 1\r\n");
+    let Some(Work::Write { slot, entry, blocking: Some(blocking) }) = client.connection.next_work() else {
+        panic!("it does not wait");
+    };
+    assert_eq!(blocking.keys, [Box::from(&b"a"[..]), Box::from(&b"b"[..])]);
+    assert_eq!(blocking.timeout, Some(std::time::Duration::from_millis(2_500)));
+    assert!(client.connection.next_work().is_none());
+    assert!(client.connection.wants_input(), "the end of the connection has to be noticed");
+    let replies = apply(&mut client.store, NOW.log_time, &entry).unwrap();
+    client.connection.on_written(slot, Written::Applied(replies));
+    assert_eq!(client.work().1, "1:write 1");
+    assert_eq!(client.received(), "*-1\r\n+PONG\r\n");
+}
+
+#[test]
+fn a_client_that_has_gone_is_waited_for_no_longer() {
+    let mut client = Client::new();
+    client.send("BLPOP a 0\r\n");
+    assert_eq!(client.work().1, "0:write 1");
+    assert!(!client.connection.is_abandoned());
+    client.connection.end_input();
+    assert!(client.connection.is_abandoned());
+}
+
+#[test]
+fn a_command_that_waits_with_wrong_arguments_or_in_a_transaction_does_not_wait() {
+    for request in ["BLPOP a x\r\n", "BLPOP a -1\r\n", "MULTI\r\nBLPOP a 0\r\nEXEC\r\n"] {
+        let mut client = Client::new();
+        client.send(request);
+        let work = client.connection.next_work();
+        assert!(matches!(work, Some(Work::Write { blocking: None, .. })), "{request}: {work:?}");
+    }
 }

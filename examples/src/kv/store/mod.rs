@@ -18,11 +18,13 @@ mod sequence;
 mod snapshot;
 mod table;
 mod value;
+mod waiters;
 
 pub use number::{add_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
 pub use value::{Collection, Hash, List, Members, Pair, Set, SortedSet, Value};
+pub use waiters::{Wait, Waiters};
 
 use crate::kv::random;
 use record::{Head, ListedKey};
@@ -60,6 +62,7 @@ pub struct Store {
     /// Wrapping sum of the records' digests, which does not depend on their order.
     digest: u64,
     scripts: Scripts,
+    waiters: Arc<Waiters>,
     scratch: Vec<u8>,
     discard: Discard,
 }
@@ -120,6 +123,7 @@ impl Store {
             weight: 0,
             digest: 0,
             scripts: Scripts::default(),
+            waiters: Arc::default(),
             scratch: Vec::new(),
             discard: drop,
         }
@@ -319,6 +323,8 @@ impl Store {
         self.digest = self.digest.wrapping_sub(digest).wrapping_add(record.digest());
         if is_empty {
             self.take(hash, key);
+        } else {
+            self.waiters.wake(key);
         }
         Ok(result)
     }
@@ -347,6 +353,11 @@ impl Store {
     /// Removes a key. Returns false if it did not exist, or had expired.
     pub fn remove(&mut self, log_time: u64, key: &[u8]) -> bool {
         self.take(self.table.hash(key), key).is_some_and(|removed| removed.lives_at(log_time))
+    }
+
+    /// Those who wait for items of keys.
+    pub fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
     }
 
     /// The script with this SHA-1, in lower-case hexadecimal digits.
@@ -380,6 +391,9 @@ impl Store {
     fn insert(&mut self, record: Record) {
         self.weight += record.weight();
         self.digest = self.digest.wrapping_add(record.digest());
+        if record.as_value().is_some() {
+            self.waiters.wake(record.key());
+        }
         let due = record.deadline().map(|deadline| Due { deadline, key: record.listed() });
         if let Some(replaced) = self.table.insert(record) {
             self.forget(&replaced);
@@ -426,6 +440,8 @@ impl Drop for Store {
     /// A store that a snapshot replaces takes as long to free as flushed keys.
     fn drop(&mut self) {
         self.clear();
+        // Whoever waits for a key of this store has to look for it in the next.
+        self.waiters.wake_all();
     }
 }
 

@@ -120,7 +120,9 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<&'static str> {
     }
     match spec.action {
         Action::Connection(_) => Some("ERR This Redis command is not allowed from script"),
-        Action::Write(_) if spec.group == "scripting" => Some("ERR This Redis command is not allowed from script"),
+        Action::Write(_) if spec.group == "scripting" || spec.timeout.is_some() => {
+            Some("ERR This Redis command is not allowed from script")
+        }
         Action::Write(_) if reads_only => Some("ERR Write commands are not allowed from read-only scripts."),
         _ => None,
     }

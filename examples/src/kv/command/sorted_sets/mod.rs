@@ -272,7 +272,12 @@ fn rank(view: &View<'_>, rest: &[&[u8]], is_reversed: bool, out: &mut Encoder<'_
 }
 
 /// Removes members from an end and returns them.
-fn take(change: &mut Change<'_>, key: &[u8], is_lowest: bool, wanted: usize) -> Result<Vec<(f64, Vec<u8>)>, Reply> {
+pub(super) fn take(
+    change: &mut Change<'_>,
+    key: &[u8],
+    is_lowest: bool,
+    wanted: usize,
+) -> Result<Vec<(f64, Vec<u8>)>, Reply> {
     let taken = change.update(key, |set: &mut SortedSet| {
         let count = wanted.min(set.len());
         let owned = |(score, member): (f64, &[u8])| (score, member.to_vec());
@@ -307,7 +312,7 @@ fn pop(change: &mut Change<'_>, rest: &[&[u8]], is_lowest: bool, out: &mut Encod
     Ok(())
 }
 
-fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+pub(super) fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (keys, options) = counted_keys(rest, syntax_error)?;
     let side = |side: &[u8]| match side.to_ascii_lowercase().as_slice() {
         b"min" => Ok(true),
