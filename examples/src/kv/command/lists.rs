@@ -1,5 +1,7 @@
 //! Commands on lists.
 
+use std::collections::BTreeSet;
+
 use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{List, WrongType};
 
@@ -248,19 +250,17 @@ fn remove(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Don
     };
     let removed = change.update(rest[0], |list: &mut List| {
         let length = list.len();
-        let falling: Vec<usize> = if wanted < 0 {
+        let places: BTreeSet<usize> = if wanted < 0 {
             let items = list.iter_back_from(length).enumerate().filter(|(_, item)| *item == rest[2]);
             items.map(|(back, _)| length - 1 - back).take(most).collect()
         } else {
             let items = list.iter_from(0).enumerate().filter(|(_, item)| *item == rest[2]);
-            let mut places: Vec<_> = items.map(|(place, _)| place).take(most).collect();
-            places.reverse();
-            places
+            items.map(|(place, _)| place).take(most).collect()
         };
-        if !falling.is_empty() {
-            list.remove_all(&falling);
+        if !places.is_empty() {
+            list.remove_all(&places);
         }
-        falling.len()
+        places.len()
     })?;
     out.integer(number(removed));
     Ok(())

@@ -172,14 +172,14 @@ fn pop(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     };
     let length = change.collection::<Set>(rest[0])?.map_or(0, |Set(members)| members.len());
     let taken = wanted.unwrap_or(1).min(length);
-    let draws: Vec<_> = (0..taken).map(|gone| change.random_below(length - gone)).collect();
-    let popped: Vec<Vec<u8>> = change.update(rest[0], |Set(members)| {
-        let take = |place| {
+    let places = draw_places(&change.view(), length, number(taken))?;
+    let popped = change.update(rest[0], |Set(members)| match places[..] {
+        [place] => {
             let name = members.at(place).0.to_vec();
-            members.remove_at(place);
-            name
-        };
-        draws.into_iter().map(take).collect()
+            members.remove(&name);
+            vec![name]
+        }
+        _ => members.remove_all(&places.into_iter().collect()),
     })?;
     if wanted.is_some() {
         return put(popped.iter().map(Vec::as_slice).collect(), out);

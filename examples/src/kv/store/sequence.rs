@@ -15,6 +15,13 @@ pub(in crate::kv::store) struct Sequence {
     bytes: u64,
 }
 
+/// The place of an item, valid until the next change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kv::store) struct Place {
+    chunk: usize,
+    within: usize,
+}
+
 /// Items behind one another, at least one.
 ///
 /// Layout: for each item the place of its end among the items' bytes as u32, then the items.
@@ -40,10 +47,23 @@ impl Sequence {
         self.bytes
     }
 
+    /// The place of the item at an index below the length.
+    ///
+    /// # Panics
+    /// When the index is not below the length.
+    pub(in crate::kv::store) fn place(&self, index: usize) -> Place {
+        self.locate(index).expect("the index is below the length")
+    }
+
+    /// The place behind the last item.
+    pub(in crate::kv::store) fn end(&self) -> Place {
+        let chunk = self.chunks.len().saturating_sub(1);
+        Place { chunk, within: self.chunks.last().map_or(0, Chunk::len) }
+    }
+
     /// The item at a place.
     pub(in crate::kv::store) fn get(&self, index: usize) -> Option<&[u8]> {
-        let (chunk, within) = self.locate(index)?;
-        Some(self.chunks[chunk].item(within))
+        self.locate(index).map(|place| self.at(place))
     }
 
     /// The items in order.
@@ -53,7 +73,8 @@ impl Sequence {
 
     /// The items from a place on.
     pub(in crate::kv::store) fn iter_from(&self, index: usize) -> impl Iterator<Item = &[u8]> {
-        let (chunk, within) = self.locate(index).unwrap_or((self.chunks.len(), 0));
+        let end = Place { chunk: self.chunks.len(), within: 0 };
+        let Place { chunk, within } = self.locate(index).unwrap_or(end);
         let rest = self.chunks.get(chunk + 1..).unwrap_or_default();
         let first = self.chunks.get(chunk..).and_then(<[Chunk]>::first);
         first.into_iter().flat_map(move |chunk| chunk.items(within)).chain(rest.iter().flat_map(|chunk| chunk.items(0)))
@@ -61,34 +82,43 @@ impl Sequence {
 
     /// The items before a place, the last one first.
     pub(in crate::kv::store) fn iter_back_from(&self, end: usize) -> impl Iterator<Item = &[u8]> {
-        let (chunk, within) = match self.locate(end) {
-            Some(place) => place,
-            None => (self.chunks.len(), 0),
-        };
+        let behind = Place { chunk: self.chunks.len(), within: 0 };
+        let Place { chunk, within } = self.locate(end).unwrap_or(behind);
         let first = self.chunks.get(chunk).map(|chunk| chunk.items(0).take(within).rev());
         let before = self.chunks[..chunk].iter().rev().flat_map(|chunk| chunk.items(0).rev());
         first.into_iter().flatten().chain(before)
     }
 
-    /// The place of the item that `order` calls equal, or the place where it belongs. The items have to be sorted by
-    /// the same order; `order` compares an item with the one that is sought.
+    /// The index of the item that `order` calls equal, or the index where it belongs. As [`find`](Self::find), but it looks
+    /// at all chunks before.
     pub(in crate::kv::store) fn search(&self, order: impl Fn(&[u8]) -> Ordering) -> Result<usize, usize> {
+        let index = |place: Place| self.chunks[..place.chunk].iter().map(Chunk::len).sum::<usize>() + place.within;
+        self.find(order).map(index).map_err(index)
+    }
+
+    /// The place of the item that `order` calls equal, or the place where it belongs. The items have to be sorted by the
+    /// same order; `order` compares an item with the one that is sought. Takes a few steps, however many items there are.
+    pub(in crate::kv::store) fn find(&self, order: impl Fn(&[u8]) -> Ordering) -> Result<Place, Place> {
         let after = self.chunks.partition_point(|chunk| order(chunk.item(0)) != Ordering::Greater);
         let Some(chunk) = after.checked_sub(1) else {
-            return Err(0);
+            return Err(Place { chunk: 0, within: 0 });
         };
-        let before: usize = self.chunks[..chunk].iter().map(Chunk::len).sum();
-        let chunk = &self.chunks[chunk];
-        let (mut low, mut high) = (0, chunk.len());
+        let items = &self.chunks[chunk];
+        let (mut low, mut high) = (0, items.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            match order(chunk.item(middle)) {
-                Ordering::Equal => return Ok(before + middle),
+            match order(items.item(middle)) {
+                Ordering::Equal => return Ok(Place { chunk, within: middle }),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
             }
         }
-        Err(before + low)
+        Err(Place { chunk, within: low })
+    }
+
+    /// The item at a place.
+    pub(in crate::kv::store) fn at(&self, place: Place) -> &[u8] {
+        self.chunks[place.chunk].item(place.within)
     }
 
     /// Inserts an item before the one at `index`, which may be the length.
@@ -99,19 +129,24 @@ impl Sequence {
         assert!(index <= self.len, "an item is inserted beyond the end");
         // At the end of a chunk, an item joins it rather than the next.
         let before = index.checked_sub(1).and_then(|before| self.locate(before));
-        let (chunk, within) = before.map_or((0, 0), |(chunk, within)| (chunk, within + 1));
+        let place = before.map_or(Place { chunk: 0, within: 0 }, |place| Place { within: place.within + 1, ..place });
+        self.insert_at(place, item);
+    }
+
+    /// Inserts an item before the one at a place, which may be behind the last of a chunk.
+    pub(in crate::kv::store) fn insert_at(&mut self, place: Place, item: &[u8]) {
         self.len += 1;
         self.bytes += item.len() as u64;
-        let Some(target) = self.chunks.get_mut(chunk) else {
+        let Some(target) = self.chunks.get_mut(place.chunk) else {
             self.chunks.push(Chunk::of(std::iter::once(item)));
             return;
         };
         if target.has_room(item.len()) {
-            *target = target.with(within, within, Some(item));
+            *target = target.with(place.within, place.within, Some(item));
             return;
         }
-        let pieces = target.split(within, item);
-        self.chunks.splice(chunk..=chunk, pieces);
+        let pieces = target.split(place.within, item);
+        self.chunks.splice(place.chunk..=place.chunk, pieces);
     }
 
     /// Replaces the item at `index`.
@@ -119,24 +154,40 @@ impl Sequence {
     /// # Panics
     /// When there is none.
     pub(in crate::kv::store) fn replace(&mut self, index: usize, item: &[u8]) {
-        let (chunk, within) = self.locate(index).expect("there is an item to be replaced");
+        let place = self.locate(index).expect("there is an item to be replaced");
+        self.replace_at(place, item);
+    }
+
+    /// Replaces the item at a place.
+    pub(in crate::kv::store) fn replace_at(&mut self, place: Place, item: &[u8]) {
+        let Place { chunk, within } = place;
         let target = &mut self.chunks[chunk];
         let before = target.item(within).len();
         if target.has_room(item.len().saturating_sub(before)) || target.len() == 1 {
             *target = target.with(within, within + 1, Some(item));
             self.bytes = self.bytes - before as u64 + item.len() as u64;
         } else {
-            self.remove(index);
-            self.insert(index, item);
+            // The chunk has another item, so it stays.
+            *target = target.with(within, within + 1, None);
+            self.len -= 1;
+            self.bytes -= before as u64;
+            self.insert_at(place, item);
         }
     }
 
-    /// Removes the item at `index`.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub(in crate::kv::store) fn remove(&mut self, index: usize) {
-        self.remove_range(index, index + 1);
+    /// Removes the item at a place.
+    pub(in crate::kv::store) fn remove_at(&mut self, place: Place) {
+        let Place { chunk, within } = place;
+        let target = &mut self.chunks[chunk];
+        self.len -= 1;
+        self.bytes -= target.item(within).len() as u64;
+        if target.len() == 1 {
+            self.chunks.remove(chunk);
+        } else {
+            *target = target.with(within, within + 1, None);
+        }
+        self.join(chunk.saturating_sub(1));
+        self.join(chunk);
     }
 
     /// Removes the items from `start` to before `end`.
@@ -145,7 +196,7 @@ impl Sequence {
     /// When the range is not within the list.
     pub(in crate::kv::store) fn remove_range(&mut self, start: usize, end: usize) {
         assert!(start <= end && end <= self.len, "items are removed that are not there");
-        let (mut chunk, mut within) = match self.locate(start) {
+        let Place { mut chunk, mut within } = match self.locate(start) {
             Some(place) if start < end => place,
             _ => return,
         };
@@ -181,8 +232,8 @@ impl Sequence {
         }
     }
 
-    /// The chunk of an item, and its place there.
-    fn locate(&self, index: usize) -> Option<(usize, usize)> {
+    /// The place of the item at an index.
+    fn locate(&self, index: usize) -> Option<Place> {
         if index >= self.len {
             return None;
         }
@@ -190,7 +241,7 @@ impl Sequence {
             let mut before = 0;
             for (place, chunk) in self.chunks.iter().enumerate() {
                 if index < before + chunk.len() {
-                    return Some((place, index - before));
+                    return Some(Place { chunk: place, within: index - before });
                 }
                 before += chunk.len();
             }
@@ -199,7 +250,7 @@ impl Sequence {
             for (place, chunk) in self.chunks.iter().enumerate().rev() {
                 start -= chunk.len();
                 if index >= start {
-                    return Some((place, index - start));
+                    return Some(Place { chunk: place, within: index - start });
                 }
             }
         }
@@ -335,6 +386,7 @@ mod tests {
         Insert(usize, Vec<u8>),
         Replace(usize, Vec<u8>),
         Remove(usize, usize),
+        RemoveOne(usize),
     }
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
@@ -343,6 +395,7 @@ mod tests {
             6 => (any::<usize>(), item()).prop_map(|(at, item)| Change::Insert(at, item)),
             2 => (any::<usize>(), item()).prop_map(|(at, item)| Change::Replace(at, item)),
             1 => (any::<usize>(), 0..40_usize).prop_map(|(at, count)| Change::Remove(at, count)),
+            2 => any::<usize>().prop_map(Change::RemoveOne),
         ];
         prop::collection::vec(change, 1..300)
     }
@@ -371,6 +424,11 @@ mod tests {
                         sequence.remove_range(at, end);
                         model.drain(at..end);
                     }
+                    Change::RemoveOne(at) if !model.is_empty() => {
+                        let at = at % model.len();
+                        sequence.remove_at(sequence.locate(at).unwrap());
+                        model.remove(at);
+                    }
                     _ => {}
                 }
                 prop_assert!(before.iter().eq(shown.iter()), "a copy changed");
@@ -388,6 +446,28 @@ mod tests {
             }
             let collected: Sequence = model.iter().collect();
             prop_assert!(collected.iter().eq(model.iter()));
+        }
+
+        #[test]
+        fn items_are_inserted_where_they_belong(numbers in prop::collection::vec(0..2_000_u32, 0..800)) {
+            let (mut sequence, mut model) = (Sequence::default(), std::collections::BTreeSet::new());
+            for number in numbers {
+                let item = number.to_be_bytes();
+                match sequence.find(|known| known.cmp(&item)) {
+                    Ok(place) if number % 3 == 0 => {
+                        prop_assert_eq!(sequence.at(place), &item);
+                        sequence.remove_at(place);
+                        model.remove(&number);
+                    }
+                    Ok(place) => sequence.replace_at(place, &item),
+                    Err(place) => {
+                        sequence.insert_at(place, &item);
+                        model.insert(number);
+                    }
+                }
+            }
+            prop_assert!(sequence.iter().eq(model.iter().map(|number| number.to_be_bytes())));
+            prop_assert_eq!(sequence.len(), model.len());
         }
 
         #[test]

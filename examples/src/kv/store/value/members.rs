@@ -5,9 +5,10 @@
 //! whatever comes and goes meanwhile.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::kv::store::digest::{digest, mix};
-use crate::kv::store::sequence::Sequence;
+use crate::kv::store::sequence::{Place, Sequence};
 
 use super::pair;
 
@@ -42,8 +43,8 @@ impl Members {
 
     /// The data of a name.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let index = self.find(name).ok()?;
-        Some(self.at(index).1)
+        let place = self.find(name).ok()?;
+        Some(pair::read(self.items.at(place)).1)
     }
 
     /// Returns true if the name is there.
@@ -73,11 +74,11 @@ impl Members {
         let item = pair::write(&mut room, name, data);
         let found = self.find(name);
         match found {
-            Ok(index) => {
-                self.digest = self.digest.wrapping_sub(self.items.get(index).map_or(0, digest));
-                self.items.replace(index, item);
+            Ok(place) => {
+                self.digest = self.digest.wrapping_sub(digest(self.items.at(place)));
+                self.items.replace_at(place, item);
             }
-            Err(index) => self.items.insert(index, item),
+            Err(place) => self.items.insert_at(place, item),
         }
         self.digest = self.digest.wrapping_add(digest(item));
         found.is_err()
@@ -85,13 +86,23 @@ impl Members {
 
     /// Removes a name. Returns true if it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.find(name).map(|index| self.remove_at(index)).is_ok()
+        let found = self.find(name);
+        if let Ok(place) = found {
+            self.digest = self.digest.wrapping_sub(digest(self.items.at(place)));
+            self.items.remove_at(place);
+        }
+        found.is_ok()
     }
 
-    /// Removes the name at a place below the length.
-    pub fn remove_at(&mut self, index: usize) {
-        self.digest = self.digest.wrapping_sub(self.items.get(index).map_or(0, digest));
-        self.items.remove(index);
+    /// Removes the names at these places and returns them. Costs a step for each name that is there.
+    pub fn remove_all(&mut self, places: &BTreeSet<usize>) -> Vec<Vec<u8>> {
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.items.iter().enumerate().partition(|(place, _)| places.contains(place));
+        let gone_digest = gone.iter().map(|(_, item)| digest(item)).fold(0, u64::wrapping_add);
+        let names = gone.into_iter().map(|(_, item)| pair::read(item).0.to_vec()).collect();
+        self.items = kept.into_iter().map(|(_, item)| item).collect();
+        self.digest = self.digest.wrapping_sub(gone_digest);
+        names
     }
 
     /// Some names and data from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. At
@@ -134,12 +145,13 @@ impl Members {
         self.digest
     }
 
-    fn find(&self, name: &[u8]) -> Result<usize, usize> {
+    fn find(&self, name: &[u8]) -> Result<Place, Place> {
         if !self.is_sorted {
-            return self.iter().position(|(known, _)| known == name).ok_or(self.len());
+            let index = self.iter().position(|(known, _)| known == name);
+            return index.map(|index| self.items.place(index)).ok_or_else(|| self.items.end());
         }
         let sought = place(name);
-        self.items.search(|item| {
+        self.items.find(|item| {
             let (known, _) = pair::read(item);
             place(known).cmp(&sought).then_with(|| known.cmp(name))
         })

@@ -47,8 +47,8 @@ impl SortedSet {
         let score = score + 0.0;
         let is_new = !self.remove(member);
         let item = pack(score, member);
-        let index = self.by_score.search(|known| known.cmp(&item)).unwrap_or_else(|index| index);
-        self.by_score.insert(index, &item);
+        let place = self.by_score.find(|known| known.cmp(&item)).unwrap_or_else(|place| place);
+        self.by_score.insert_at(place, &item);
         self.digest = self.digest.wrapping_add(digest(&item));
         if let Some(members) = &mut self.by_member {
             members.set(member, &item[..SCORE_BYTES]);
@@ -64,8 +64,12 @@ impl SortedSet {
             return false;
         };
         let item = pack(score, member);
-        let index = self.by_score.search(|known| known.cmp(&item)).expect("a member is listed by its score");
-        self.remove_range(index, index + 1);
+        let place = self.by_score.find(|known| known.cmp(&item)).expect("a member is listed by its score");
+        self.by_score.remove_at(place);
+        self.digest = self.digest.wrapping_sub(digest(&item));
+        if let Some(members) = &mut self.by_member {
+            members.remove(member);
+        }
         true
     }
 
