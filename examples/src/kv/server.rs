@@ -284,12 +284,12 @@ async fn write_once_possible<B: Backend>(backend: B, entry: Bytes, blocking: Blo
             Written::Applied(reply) if Blocking::is_nothing(&reply) => reply,
             written => return written,
         };
-        let is_over = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, added.notified()).await.is_err(),
-            None => {
-                added.notified().await;
-                false
-            }
+        let heard = added.notified();
+        let is_over = if let Some(deadline) = deadline {
+            tokio::time::timeout_at(deadline, heard).await.is_err()
+        } else {
+            heard.await;
+            false
         };
         if is_over {
             return Written::Applied(Blocking::timed_out(nothing));

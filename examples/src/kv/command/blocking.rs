@@ -1,7 +1,7 @@
 //! Commands that wait until there is something to take.
 //!
-//! In an entry of the log each takes what is there, or nothing: no entry waits. The node that has the client proposes it
-//! again when items were added to one of its keys.
+//! In an entry of the log each takes what is there, or nothing: no entry waits. The node that has the client proposes
+//! it again when items were added to one of its keys.
 
 use std::time::Duration;
 
@@ -86,8 +86,8 @@ impl Blocking {
         [NO_LIST, NO_VALUE, b"_\r\n"].contains(&reply)
     }
 
-    /// The reply once the time is over, from the one to the last attempt. It is a list, though an attempt to move an item
-    /// is answered by a value.
+    /// The reply once the time is over, from the one to the last attempt. It is a list, though an attempt to move an
+    /// item is answered by a value.
     pub fn timed_out(reply: Bytes) -> Bytes {
         if reply == NO_VALUE { Bytes::from_static(NO_LIST) } else { reply }
     }

@@ -130,11 +130,6 @@ impl<'a> Change<'a> {
         drawn
     }
 
-    /// A number below `bound`, which is not 0.
-    pub(super) fn random_below(&mut self, bound: usize) -> usize {
-        below(self.random(), bound)
-    }
-
     /// The deadline in log time that a client's number stands for.
     pub(super) fn deadline_of(&self, number: i64, time: Time, command: &str) -> Result<u64, Reply> {
         let ms = match time.unit {

@@ -89,15 +89,16 @@ impl Sequence {
         first.into_iter().flatten().chain(before)
     }
 
-    /// The index of the item that `order` calls equal, or the index where it belongs. As [`find`](Self::find), but it looks
-    /// at all chunks before.
+    /// The index of the item that `order` calls equal, or the index where it belongs. As [`find`](Self::find), but it
+    /// looks at all chunks before.
     pub(in crate::kv::store) fn search(&self, order: impl Fn(&[u8]) -> Ordering) -> Result<usize, usize> {
         let index = |place: Place| self.chunks[..place.chunk].iter().map(Chunk::len).sum::<usize>() + place.within;
         self.find(order).map(index).map_err(index)
     }
 
-    /// The place of the item that `order` calls equal, or the place where it belongs. The items have to be sorted by the
-    /// same order; `order` compares an item with the one that is sought. Takes a few steps, however many items there are.
+    /// The place of the item that `order` calls equal, or the place where it belongs. The items have to be sorted by
+    /// the same order; `order` compares an item with the one that is sought. Takes a few steps, however many items
+    /// there are.
     pub(in crate::kv::store) fn find(&self, order: impl Fn(&[u8]) -> Ordering) -> Result<Place, Place> {
         let after = self.chunks.partition_point(|chunk| order(chunk.item(0)) != Ordering::Greater);
         let Some(chunk) = after.checked_sub(1) else {
