@@ -1,6 +1,7 @@
 //! The functions that scripts call and that are not written in Lua.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use mlua::{Error, Lua, LuaString, MultiValue, Scope, Table, Value};
@@ -12,7 +13,7 @@ use crate::kv::store::format_number;
 use super::super::context::Change;
 use super::super::execute;
 use super::super::spec::{Action, Spec};
-use super::{convert, json, sha1_hex};
+use super::{Steps, convert, json, sha1_hex, spend};
 
 /// The error of a command that a script gave with `redis.call`.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,7 @@ pub(super) fn functions<'scope, 'env: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     change: &'env RefCell<&mut Change<'_>>,
     random: &'env Cell<u64>,
+    steps: &Steps,
     reads_only: bool,
 ) -> mlua::Result<Table> {
     let host = lua.create_table()?;
@@ -67,8 +69,16 @@ pub(super) fn functions<'scope, 'env: 'scope>(
     host.set("pcall", scope.create_function(run)?)?;
     host.set("text", lua.create_function(|_, problem: Value| Ok(text(&problem)))?)?;
     host.set("sha1hex", lua.create_function(|_, text: LuaString| Ok(sha1_hex(&text.as_bytes())))?)?;
-    host.set("encode", lua.create_function(|lua, value: Value| lua.create_string(json::encode(&value)?))?)?;
     host.set("decode", lua.create_function(|lua, text: LuaString| json::decode(lua, &text.as_bytes()))?)?;
+    let spent = Rc::clone(steps);
+    let encode = move |lua: &Lua, value: Value| {
+        let text = json::encode(&value)?;
+        spend(lua, &spent, text.len() as u64)?;
+        lua.create_string(text)
+    };
+    host.set("encode", lua.create_function(encode)?)?;
+    let steps = Rc::clone(steps);
+    host.set("spend", lua.create_function(move |lua, count: f64| spend(lua, &steps, whole(count)))?)?;
     host.set("null", Value::NULL)?;
     host.set("line", lua.create_function(|lua, ()| Ok(line(lua)))?)?;
     host.set("random", scope.create_function(move |_, bounds: MultiValue| draw_number(random, &bounds))?)?;
@@ -144,6 +154,12 @@ fn draw_number(random: &Cell<u64>, bounds: &MultiValue) -> mlua::Result<f64> {
         return Err(Error::RuntimeError("bad argument to 'random' (interval is empty)".to_owned()));
     }
     Ok(low + (fraction * (high - low + 1.0)).floor())
+}
+
+/// A count that a script gave. What is none costs more than there is.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(count: f64) -> u64 {
+    if count >= 0.0 { count as u64 } else { u64::MAX }
 }
 
 /// Refuses a search that could take very long: one that goes back to `k` repetitions in a text of `n` bytes may take

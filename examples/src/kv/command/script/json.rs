@@ -44,6 +44,10 @@ fn put(value: &Value, text: &mut Vec<u8>, depth: usize) -> mlua::Result<()> {
     if depth > DEPTH_MAX {
         return refused("excessively nested");
     }
+    // A table may stand in many places, so the text may be much longer than all tables together.
+    if text.len() > TEXT_BYTES_MAX {
+        return refused("a text of more than 16 MiB");
+    }
     match value {
         Value::Nil => text.extend_from_slice(b"null"),
         value if value.is_null() => text.extend_from_slice(b"null"),
@@ -113,5 +117,7 @@ fn put_string(string: &[u8], text: &mut Vec<u8>) {
     text.push(b'"');
 }
 
+/// Maximum bytes of a text, but for its last value.
+const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Maximum depth of tables within tables.
 const DEPTH_MAX: usize = 1000;

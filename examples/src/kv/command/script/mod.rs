@@ -140,9 +140,9 @@ impl<'a> Run<'a> {
         change.store.add_script(self.sha, script);
         let random = Cell::new(change.random());
         let change = RefCell::new(change);
-        let steps = Rc::new(Cell::new(0));
+        let steps = Steps::default();
         let ran = lua.scope(|scope| {
-            let host = host::functions(&lua, scope, &change, &random, self.reads_only)?;
+            let host = host::functions(&lua, scope, &change, &random, &steps, self.reads_only)?;
             self.set_globals(&lua)?;
             let run: Function = lua.load(PRELUDE).set_name("=prelude").call(host)?;
             bound_steps(&lua, &steps)?;
@@ -170,7 +170,8 @@ impl<'a> Run<'a> {
     /// The reply to a script that raised an error.
     fn failed(&self, error: &Value, line: Option<usize>) -> Reply {
         let text = match error {
-            Value::Table(table) => table.get::<mlua::LuaString>("err").map(|text| text.to_string_lossy()).ok(),
+            // Raw, so that no more of the script is run.
+            Value::Table(table) => table.raw_get::<mlua::LuaString>("err").map(|text| text.to_string_lossy()).ok(),
             Value::String(text) => Some(format!("ERR {}", text.to_string_lossy())),
             Value::Error(error) => match host::command_error(error) {
                 Some(text) => Some(text.to_owned()),
@@ -202,18 +203,25 @@ fn new_state() -> mlua::Result<Lua> {
     Ok(lua)
 }
 
-/// Ends a script that takes too many steps. Once it does, every further step fails, so that catching the error is of no
-/// use to it.
-fn bound_steps(lua: &Lua, steps: &Rc<Cell<u32>>) -> mlua::Result<()> {
+/// The steps that a script has taken.
+type Steps = Rc<Cell<u64>>;
+
+/// Ends a script that takes too many steps.
+fn bound_steps(lua: &Lua, steps: &Steps) -> mlua::Result<()> {
     let steps = Rc::clone(steps);
-    lua.set_hook(HookTriggers::new().every_nth_instruction(STEPS_PER_HOOK), move |lua, _| {
-        steps.set(steps.get() + STEPS_PER_HOOK);
-        if steps.get() <= STEPS_MAX {
-            return Ok(VmState::Continue);
-        }
-        lua.set_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(too_many_steps()))?;
-        Err(too_many_steps())
-    })
+    let triggers = HookTriggers::new().every_nth_instruction(STEPS_PER_HOOK);
+    lua.set_hook(triggers, move |lua, _| spend(lua, &steps, u64::from(STEPS_PER_HOOK)).map(|()| VmState::Continue))
+}
+
+/// Counts steps. Once there are too many, every further one fails, so that catching the error is of no use to the
+/// script.
+fn spend(lua: &Lua, steps: &Cell<u64>, count: u64) -> mlua::Result<()> {
+    steps.set(steps.get().saturating_add(count));
+    if steps.get() <= STEPS_MAX {
+        return Ok(());
+    }
+    lua.set_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(too_many_steps()))?;
+    Err(too_many_steps())
 }
 
 fn too_many_steps() -> Error {
@@ -222,7 +230,7 @@ fn too_many_steps() -> Error {
 
 const PRELUDE: &str = include_str!("prelude.lua");
 /// Maximum number of instructions of a script, which take about a fifth of a second. Every replica waits for them.
-const STEPS_MAX: u32 = 20_000_000;
+const STEPS_MAX: u64 = 20_000_000;
 const STEPS_PER_HOOK: u32 = 10_000;
 /// Maximum memory of a script's state.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -64,6 +64,37 @@ function _G.tostring(value)
     return tostring(value)
 end
 
+-- These work on all of a text or a table, outside of the machine that counts steps.
+local function costly(library, name, steps)
+    local work = library[name]
+    library[name] = function(first, ...)
+        host.spend(steps(first, ...))
+        return work(first, ...)
+    end
+end
+
+local function bytes(text, times)
+    return type(text) == 'string' and #text * (tonumber(times) or 1) / 16 or 0
+end
+
+local function once(text)
+    return bytes(text)
+end
+
+local function items(list)
+    return type(list) == 'table' and #list or 0
+end
+
+for _, name in ipairs({ 'lower', 'upper', 'reverse', 'sub', 'format', 'byte' }) do
+    costly(string, name, once)
+end
+costly(string, 'rep', function(text, times) return math.max(bytes(text, times), 0) end)
+costly(table, 'concat', items)
+costly(table, 'insert', function(list, _, item) return item == nil and 0 or items(list) / 16 end)
+costly(table, 'remove', function(list, index) return index == nil and 0 or items(list) / 16 end)
+costly(table, 'sort', function(list) return items(list) * 20 end)
+costly(cjson, 'decode', function(text) return 32 * bytes(text) end)
+
 -- Patterns are searched outside of the machine that counts steps.
 for _, name in ipairs({ 'find', 'match', 'gmatch', 'gsub' }) do
     local search = string[name]

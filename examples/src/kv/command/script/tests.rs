@@ -24,6 +24,12 @@ fn a_script_that_does_not_end_is_ended() {
         "local function f() return f() end return f()",
         "local t = {} while true do t[#t + 1] = pcall(error) end",
         "redis.call('set', 'a', '1') for i = 1, 1e12 do end",
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do table.sort(t) end",
+        "local s = ('x'):rep(1e6) while true do s:upper() end",
+        "local t = {} for i = 1, 1e5 do t[i] = 'x' end while true do table.concat(t) end",
+        "local s = '[' .. ('1,'):rep(1e6) .. '1]' while true do cjson.decode(s) end",
+        "while true do ('x'):rep(1e6) end",
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do cjson.encode(t) end",
     ] {
         let mut store = Store::new();
         let reply = eval(&mut store, script);
@@ -34,7 +40,7 @@ fn a_script_that_does_not_end_is_ended() {
 
 #[test]
 fn a_script_that_needs_too_much_memory_is_ended() {
-    for script in ["return #string.rep('x', 1e9)", "local s = 'x' while true do s = s .. s end"] {
+    for script in ["return #string.rep('x', 1e8)", "local s = 'x' while true do s = s .. s end"] {
         let reply = eval(&mut Store::new(), script);
         assert!(reply.starts_with("-ERR not enough memory"), "{script}: {reply}");
     }
@@ -46,6 +52,24 @@ fn a_search_that_could_take_long_is_refused() {
     assert_eq!(eval(&mut Store::new(), harmless), "$-1\r\n");
     let reply = eval(&mut Store::new(), "return ('a'):rep(10000):match('x*y*z*')");
     assert!(reply.contains("the pattern could take too long"), "{reply}");
+}
+
+/// What is done with a script's result and its error runs nothing of the script, since nothing bounds it any more.
+#[test]
+fn nothing_of_a_script_runs_after_its_end() {
+    let endless = "setmetatable({}, { __index = function() while true do end end, __tostring = function() while true do end end })";
+    assert!(eval(&mut Store::new(), &format!("error({endless})")).starts_with("-ERR table"));
+    assert_eq!(eval(&mut Store::new(), &format!("return {endless}")), "*0\r\n");
+    assert_eq!(eval(&mut Store::new(), &format!("return cjson.encode({endless})")), "$2\r\n{}\r\n");
+}
+
+#[test]
+fn a_result_that_is_much_longer_than_its_tables_is_refused() {
+    let tables = "local t = { 'leaf' } for i = 1, 40 do t = { t, t } end";
+    let reply = eval(&mut Store::new(), &format!("{tables} return t"));
+    assert_eq!(reply, "-ERR the reply would be longer than 64 MiB\r\n");
+    let reply = eval(&mut Store::new(), &format!("{tables} return cjson.encode(t)"));
+    assert!(reply.contains("a text of more than 16 MiB"), "{reply}");
 }
 
 #[test]
