@@ -1,11 +1,12 @@
 //! Commands on hashes.
 
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::{Hash, Members, Pair, add_decimals, parse_double, parse_integer};
+use crate::kv::store::{Hash, Members, Pair, add_decimals, parse_double};
 
 use super::context::{Change, View};
 use super::errors::{check_length, double, integer, is, number, syntax_error, wrong_arity};
 use super::spec::{ONE_KEY, READ_SLOW, SHRINK, Spec};
+use super::strings::sum;
 
 type Done = Result<(), Reply>;
 
@@ -121,10 +122,7 @@ fn list(view: &View<'_>, rest: &[&[u8]], part: for<'a> fn(Pair<'a>) -> &'a [u8],
 fn add(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let by = integer(rest[2])?;
     let before = change.collection::<Hash>(rest[0])?.and_then(|Hash(members)| members.get(rest[1]));
-    let before =
-        before.map_or(Some(0), parse_integer).ok_or_else(|| Reply::error("ERR hash value is not an integer"))?;
-    let sum = before.checked_add(by);
-    let sum = sum.ok_or_else(|| Reply::error("ERR increment or decrement would overflow"))?;
+    let sum = sum(before, by, "ERR hash value is not an integer")?;
     change.update(rest[0], |Hash(members)| members.set(rest[1], sum.to_string().as_bytes()))?;
     out.integer(sum);
     Ok(())

@@ -167,14 +167,7 @@ fn put_items(items: &[Vec<u8>], out: &mut Encoder<'_>) {
 
 pub(super) fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (keys, options) = counted_keys(rest, syntax_error)?;
-    let (end, wanted) = match options {
-        [side] => (end(side)?, 1),
-        [side, word, wanted] if is(word, "count") => {
-            let wanted = count(wanted).ok().filter(|wanted| *wanted > 0);
-            (end(side)?, wanted.ok_or_else(|| Reply::error("ERR count should be greater than 0"))?)
-        }
-        _ => return Err(syntax_error()),
-    };
+    let (end, wanted) = side_and_count(options, end)?;
     for key in keys {
         if change.collection::<List>(key)?.is_some() {
             let items = end.pop(change, key, wanted)?;
@@ -186,6 +179,31 @@ pub(super) fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut 
     }
     out.null_array();
     Ok(())
+}
+
+/// The end from which items are popped, and their number, which is 1 if it is not told.
+pub(super) fn side_and_count<S>(
+    options: Arguments<'_, '_>,
+    side: impl Fn(&[u8]) -> Result<S, Reply>,
+) -> Result<(S, usize), Reply> {
+    match options {
+        [end] => Ok((side(end)?, 1)),
+        [end, word, wanted] if is(word, "count") => {
+            let wanted = count(wanted).ok().filter(|wanted| *wanted > 0);
+            Ok((side(end)?, wanted.ok_or_else(|| Reply::error("ERR count should be greater than 0"))?))
+        }
+        _ => Err(syntax_error()),
+    }
+}
+
+/// The highest number of members to be counted, of which 0 stands for all.
+pub(super) fn limit(options: Arguments<'_, '_>) -> Result<usize, Reply> {
+    let limit = match options {
+        [] => 0,
+        [word, limit] if is(word, "limit") => count(limit).map_err(|_| Reply::error("ERR LIMIT can't be negative"))?,
+        _ => return Err(syntax_error()),
+    };
+    Ok(if limit == 0 { usize::MAX } else { limit })
 }
 
 /// Keys behind their number, and what follows them.

@@ -6,9 +6,9 @@ use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{Members, Set, WrongType};
 
 use super::context::{Change, View};
-use super::errors::{count, is, number, syntax_error};
+use super::errors::{count, number, syntax_error};
 use super::hashes::{draw_count, draw_places};
-use super::lists::counted_keys;
+use super::lists::{counted_keys, limit};
 use super::spec::{ALL_KEYS, Keys, ONE_KEY, READ_MOVABLE, READ_SLOW, SHRINK, Spec, TWO_KEYS, WRITE_SLOW};
 
 type Done = Result<(), Reply>;
@@ -142,13 +142,9 @@ fn store(change: &mut Change<'_>, rest: &[&[u8]], combine: Combine, out: &mut En
 fn intersection_count(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let too_many = || Reply::error("ERR Number of keys can't be greater than number of args");
     let (keys, options) = counted_keys(rest, too_many)?;
-    let limit = match options {
-        [] => 0,
-        [word, limit] if is(word, "limit") => count(limit).map_err(|_| Reply::error("ERR LIMIT can't be negative"))?,
-        _ => return Err(syntax_error()),
-    };
+    let limit = limit(options)?;
     let common = intersection(view, keys)?.len();
-    out.integer(number(if limit > 0 { common.min(limit) } else { common }));
+    out.integer(number(common.min(limit)));
     Ok(())
 }
 

@@ -299,13 +299,16 @@ fn set_range(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> 
 }
 
 fn add(change: &mut Change<'_>, key: &[u8], by: i64, out: &mut Encoder<'_>) -> Done {
-    let before = change.text(key)?.map_or(Some(0), parse_integer);
-    let before = before.ok_or_else(|| Reply::error("ERR value is not an integer or out of range"))?;
-    let sum = before.checked_add(by);
-    let sum = sum.ok_or_else(|| Reply::error("ERR increment or decrement would overflow"))?;
+    let sum = sum(change.text(key)?, by, "ERR value is not an integer or out of range")?;
     change.store.put_text(key, &[sum.to_string().as_bytes()], change.deadline(key));
     out.integer(sum);
     Ok(())
+}
+
+/// The sum of a number in a text, which is 0 if there is none, and another. `malformed` is the error of other texts.
+pub(super) fn sum(before: Option<&[u8]>, by: i64, malformed: &str) -> Result<i64, Reply> {
+    let before = before.map_or(Some(0), parse_integer).ok_or_else(|| Reply::error(malformed))?;
+    before.checked_add(by).ok_or_else(|| Reply::error("ERR increment or decrement would overflow"))
 }
 
 fn subtract_by(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {

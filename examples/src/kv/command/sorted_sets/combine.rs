@@ -6,7 +6,8 @@ use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{Collection, Set, SortedSet, WrongType};
 
 use super::super::context::{Arguments, Change, View};
-use super::super::errors::{count, integer, is, number, syntax_error};
+use super::super::errors::{integer, number, syntax_error};
+use super::super::lists::limit;
 use super::{Done, put_members};
 
 /// The members of the result.
@@ -200,13 +201,9 @@ pub(super) fn store(change: &mut Change<'_>, rest: &[&[u8]], rule: Rule, out: &m
 
 pub(super) fn intersection_count(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (keys, options) = keys_and_options(rest, "zintercard")?;
-    let limit = match options {
-        [] => 0,
-        [word, limit] if is(word, "limit") => count(limit).map_err(|_| Reply::error("ERR LIMIT can't be negative"))?,
-        _ => return Err(syntax_error()),
-    };
+    let limit = limit(options)?;
     let parsed = Options::parse(&[], keys.len(), Rule::Intersection, false)?;
     let common = combine(view, keys, &parsed, Rule::Intersection)?.len();
-    out.integer(number(if limit > 0 { common.min(limit) } else { common }));
+    out.integer(number(common.min(limit)));
     Ok(())
 }

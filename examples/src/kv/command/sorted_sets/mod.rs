@@ -6,7 +6,7 @@ use crate::kv::store::SortedSet;
 use super::context::{Change, View};
 use super::errors::{count, double, is, number, syntax_error};
 use super::hashes::{draw_count, draw_places};
-use super::lists::counted_keys;
+use super::lists::{counted_keys, side_and_count};
 use super::spec::{
     Keys, ONE_KEY, READ_MOVABLE, READ_SLOW, SHRINK, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_MOVABLE, WRITE_SLOW,
 };
@@ -319,14 +319,7 @@ pub(super) fn pop_from_first(change: &mut Change<'_>, rest: &[&[u8]], out: &mut 
         b"max" => Ok(false),
         _ => Err(syntax_error()),
     };
-    let (is_lowest, wanted) = match options {
-        [end] => (side(end)?, 1),
-        [end, word, wanted] if is(word, "count") => {
-            let wanted = count(wanted).ok().filter(|wanted| *wanted > 0);
-            (side(end)?, wanted.ok_or_else(|| Reply::error("ERR count should be greater than 0"))?)
-        }
-        _ => return Err(syntax_error()),
-    };
+    let (is_lowest, wanted) = side_and_count(options, side)?;
     for key in keys {
         if change.collection::<SortedSet>(key)?.is_none() {
             continue;
