@@ -2,3 +2,4 @@
 //! protocol.
 
 pub mod kv;
+pub mod local;

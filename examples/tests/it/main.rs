@@ -8,6 +8,7 @@ mod processes;
 mod recording;
 mod register;
 mod server;
+mod small;
 
 #[path = "../../../two-phase-commit/tests/servers/mod.rs"]
 mod servers;
