@@ -1,12 +1,14 @@
 //! Envoy's Maglev table.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::listing::{Listing, Server};
 use crate::error::BuildError;
 use crate::hash::{KeyHash, xxh64};
-use crate::maglev::{Filler, check_nodes, check_size, fill, modulo};
-use crate::node::{NodeIndex, Nodes};
+use crate::maglev::{Filler, NODES_MAX, check_nodes, check_size, fill, modulo};
+use crate::node::{NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 
 /// A table that agrees bit for bit with Envoy's Maglev load balancer. Names are the texts that Envoy hashes: the
@@ -15,6 +17,7 @@ use crate::placement::Placement;
 pub struct EnvoyMaglev {
     nodes: Nodes,
     table: Vec<u16>,
+    keyless: Vec<Box<str>>,
 }
 
 impl EnvoyMaglev {
@@ -35,30 +38,43 @@ impl EnvoyMaglev {
     /// [`BuildError::ShareTooSmall`] for a host to which Envoy would give no entry.
     pub fn with_table_size(nodes: Nodes, size: u32) -> Result<Self, BuildError> {
         check_nodes(&nodes)?;
-        check_size(size)?;
-        #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
-        let total = whole_weights(&nodes)?.sum::<u64>() as f64;
-        let order: Vec<_> = nodes.by_name().collect();
-        let weights: Vec<_> = order.iter().map(|(_, node)| node.weight().as_f64() / total).collect();
-        let fillers = order.iter().map(|(index, node)| {
-            let name = node.name().as_bytes();
-            Filler::new(*index, modulo(xxh64(name, 0), size), 1 + modulo(xxh64(name, 1), size - 1))
-        });
-        let turn = weights.iter().copied().fold(0.0, f64::max);
-        let mut targets = alloc::vec![0.0; weights.len()];
-        let table = fill(fillers.collect(), size, |filler, _, last| {
-            let round = round_of(targets[filler], weights[filler], last);
-            targets[filler] += turn;
-            Some(round)
-        });
-        let mut owns = alloc::vec![false; nodes.capacity()];
-        for &node in &table {
-            owns[usize::from(node)] = true;
-        }
+        let listed = nodes.iter().map(|(index, node)| Ok((index, node.name(), whole(node.name(), node.weight())?)));
+        let table = entries(listed.collect::<Result<_, BuildError>>()?, size)?;
+        let owns = owning(&table, nodes.capacity());
         if let Some((_, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) {
             return Err(BuildError::ShareTooSmall(node.name().into()));
         }
-        Ok(Self { nodes, table })
+        Ok(Self { nodes, table, keyless: Vec::new() })
+    }
+
+    /// Makes a table for the hosts of a configuration, and treats hosts listed twice, of weight zero, or with a share
+    /// too small as Envoy does. Hosts without an entry are not nodes of the table; [`EnvoyMaglev::keyless`] names them.
+    /// Of a [`Server`] only name, `hashed` and weight count.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NoNodes`] if no host has a weight, [`BuildError::EmptyName`], [`BuildError::BadTableSize`],
+    /// [`BuildError::TooManyNodes`] and [`BuildError::FractionalWeight`].
+    pub fn of_servers(servers: &[Server], size: u32) -> Result<Self, BuildError> {
+        let listing = Listing::of(servers)?;
+        if listing.names.len() > NODES_MAX {
+            return Err(BuildError::TooManyNodes { nodes: listing.names.len(), max: NODES_MAX });
+        }
+        let mut listed = Vec::new();
+        for (server, node) in servers.iter().zip(&listing.numbers) {
+            if let Some(weight) = server.weight {
+                let text = server.hashed.as_deref().unwrap_or(&server.name);
+                listed.push((*node, text, whole(&server.name, weight)?));
+            }
+        }
+        let table = entries(listed, size)?;
+        let (nodes, keyless) = listing.nodes(servers, &owning(&table, listing.names.len()))?;
+        Ok(Self { nodes, table, keyless })
+    }
+
+    /// The listed hosts that have no entry, in the order of the list.
+    pub fn keyless(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keyless.iter().map(|name| &**name)
     }
 
     /// The table: the node number of each entry.
@@ -112,11 +128,39 @@ impl Placement for EnvoyMaglev {
     }
 }
 
-fn whole_weights(nodes: &Nodes) -> Result<impl Iterator<Item = u64>, BuildError> {
-    for (_, node) in nodes.iter() {
-        if node.weight().whole().is_none() {
-            return Err(BuildError::FractionalWeight(node.name().into()));
-        }
+/// The table for hosts of these texts and weights.
+fn entries(mut hosts: Vec<(NodeIndex, &str, u32)>, size: u32) -> Result<Vec<u16>, BuildError> {
+    check_size(size)?;
+    if hosts.is_empty() {
+        return Err(BuildError::NoNodes);
     }
-    Ok(nodes.iter().filter_map(|(_, node)| node.weight().whole()).map(u64::from))
+    // Envoy orders the hosts by their texts.
+    hosts.sort_by_key(|&(_, text, _)| text);
+    #[expect(clippy::cast_precision_loss, reason = "what Envoy computes")]
+    let total = hosts.iter().map(|&(_, _, weight)| u64::from(weight)).sum::<u64>() as f64;
+    let weights: Vec<_> = hosts.iter().map(|&(_, _, weight)| f64::from(weight) / total).collect();
+    let fillers = hosts.iter().map(|&(node, text, _)| {
+        let text = text.as_bytes();
+        Filler::new(node, modulo(xxh64(text, 0), size), 1 + modulo(xxh64(text, 1), size - 1))
+    });
+    let turn = weights.iter().copied().fold(0.0, f64::max);
+    let mut targets = alloc::vec![0.0; weights.len()];
+    Ok(fill(fillers.collect(), size, |filler, _, last| {
+        let round = round_of(targets[filler], weights[filler], last);
+        targets[filler] += turn;
+        Some(round)
+    }))
+}
+
+/// For each number of a node, whether the node has an entry.
+fn owning(table: &[u16], capacity: usize) -> Vec<bool> {
+    let mut owns = alloc::vec![false; capacity];
+    for &node in table {
+        owns[usize::from(node)] = true;
+    }
+    owns
+}
+
+fn whole(name: &str, weight: Weight) -> Result<u32, BuildError> {
+    weight.whole().ok_or_else(|| BuildError::FractionalWeight(name.into()))
 }

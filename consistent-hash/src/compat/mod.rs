@@ -7,6 +7,7 @@ mod erlang;
 mod functions;
 mod haproxy;
 mod jenkins;
+mod listing;
 mod maglev;
 mod md5;
 mod memcached;
@@ -25,10 +26,11 @@ pub use functions::{
     PostgresValue, cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, swift_partition,
 };
 pub use haproxy::{HaproxyFunction, HaproxyHash};
+pub use listing::Server;
 pub use maglev::EnvoyMaglev;
 pub use memcached::MemcachedHash;
 pub use partitions::Partitions;
-pub use ring::{CompatRing, Server};
+pub use ring::CompatRing;
 pub use slots::{REDIS_SLOTS, RedisSlots, redis_slot};
 pub use swift::{SwiftDevice, SwiftError, SwiftRing};
 pub use system::{EnvoyHash, EnvoyRing, LibmemcachedRing, RingSystem, TwemproxyRing};

@@ -9,7 +9,9 @@ use super::checksum::Crc32;
 use super::haproxy;
 use super::md5::md5;
 use super::server;
-use super::system::{ENVOY_TOKENS_MAX, EnvoyRing, LibmemcachedRing, RingSystem, md5_of_64_bits, varnish};
+use super::system::{
+    ENVOY_TOKENS_MAX, EnvoyHash, EnvoyRing, GRPC_TOKENS_MAX, LibmemcachedRing, RingSystem, md5_of_64_bits, varnish,
+};
 use crate::error::BuildError;
 use crate::hash::siphash24;
 use crate::node::{NodeIndex, Weight};
@@ -64,6 +66,14 @@ impl Points {
             RingSystem::NpmHashring { vnodes, hash_ring } => points.npm_hashring(servers, vnodes, hash_ring)?,
             RingSystem::Nginx => points.nginx(servers)?,
             RingSystem::Envoy(settings) => points.envoy(settings, servers)?,
+            RingSystem::Grpc { minimum_ring_size, maximum_ring_size } => {
+                let settings = EnvoyRing {
+                    minimum_ring_size: minimum_ring_size.min(GRPC_TOKENS_MAX),
+                    maximum_ring_size: maximum_ring_size.min(GRPC_TOKENS_MAX),
+                    hash_function: EnvoyHash::XxHash,
+                };
+                points.envoy(settings, servers)?;
+            }
             RingSystem::Haproxy(_) => points.haproxy(servers)?,
             RingSystem::Varnish => {
                 for server in servers {
@@ -254,7 +264,7 @@ fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> 
         RingSystem::Nginx | RingSystem::Uhashring => times(160)?,
         RingSystem::Haproxy(_) => times(16)?,
         // The sizes of the ring itself are checked where they are read.
-        RingSystem::Envoy(_) => each(1),
+        RingSystem::Envoy(_) | RingSystem::Grpc { .. } => each(1),
         RingSystem::Groupcache { replicas } | RingSystem::NpmConsistentHashing { replicas } => each(replicas),
         RingSystem::Varnish | RingSystem::TrafficServer => {
             let tokens = |server: &Listed<'_>| 1024.0 * server.weight.map_or(0.0, Weight::as_f64).max(1.0);

@@ -1,17 +1,17 @@
 //! Rings that place keys exactly like other programs.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::listing::{Listing, Server};
 use super::points::{Listed, Points};
 use super::server::{self, require_distinct};
 use super::system::{RingSystem, of_32_bits};
 use crate::error::{BuildError, ReplicaError};
 use crate::hash::KeyHash;
-use crate::node::{Node, NodeIndex, Nodes, Weight};
+use crate::node::{NodeIndex, Nodes, Weight};
 use crate::placement::Placement;
 use crate::ring::table::TokenTable;
 use crate::token_placement::{TokenPlacement, sealed};
@@ -36,43 +36,6 @@ pub struct CompatRing {
     nodes: Nodes,
     table: TokenTable,
     keyless: Vec<Box<str>>,
-}
-
-/// A server as another program's configuration lists it. Unlike a [`Node`] it may be listed twice and may have weight
-/// zero.
-///
-/// | system | the name |
-/// | --- | --- |
-/// | libmemcached | `host:port`, `[IPv6 address]:port`, or the path of a Unix socket; port 11211 may be left out |
-/// | twemproxy | `host:port` or the path of a socket; if the server has a name, it is `hashed` |
-/// | nginx | as in `server`: `host`, `host:port` or `unix:PATH` |
-/// | Envoy, gRPC | the address `ip:port`, the host name, or the `hash_key` of the metadata |
-/// | Varnish | the name of the backend in VCL; an `ident`, if given, is `hashed` |
-/// | Traffic Server | `host:port`; the string after `&` is `hashed` |
-/// | others | the text that the program was given |
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// The name, in the form of the table above.
-    pub name: Box<str>,
-    /// The weight; `None` if it is zero.
-    pub weight: Option<Weight>,
-    /// Text that the program hashes instead of the text that it derives from the name.
-    pub hashed: Option<Box<str>>,
-    /// The `id` of a server in HAProxy.
-    pub id: Option<u32>,
-}
-
-impl Server {
-    /// Makes a server of weight one with a name only.
-    pub fn new(name: impl Into<Box<str>>) -> Self {
-        Self { name: name.into(), weight: Some(Weight::ONE), hashed: None, id: None }
-    }
-}
-
-impl From<&Node> for Server {
-    fn from(node: &Node) -> Self {
-        Self { weight: Some(node.weight()), ..Self::new(node.name()) }
-    }
 }
 
 impl CompatRing {
@@ -125,17 +88,12 @@ impl CompatRing {
     /// [`BuildError::NoNodes`] if no server gets keys; [`BuildError::EmptyName`]; and the errors of [`CompatRing::new`]
     /// that the cases above leave.
     pub fn of_servers(system: RingSystem, servers: &[Server]) -> Result<Self, BuildError> {
-        let mut numbers = BTreeMap::new();
+        let listing = Listing::of(servers)?;
         let mut listed: Vec<Listed<'_>> = Vec::new();
-        for server in servers {
-            if server.name.is_empty() {
-                return Err(BuildError::EmptyName);
-            }
-            let next = numbers.len();
-            let node = *numbers.entry(&*server.name).or_insert_with(|| NodeIndex::new(next));
-            // For gRPC, servers with one address are one endpoint with the sum of their weights. Envoy's clusters do
-            // the same for servers with one name.
-            if let (RingSystem::Envoy(_), Some(first)) = (system, listed.iter_mut().find(|listed| listed.node == node))
+        for (server, &node) in servers.iter().zip(&listing.numbers) {
+            // For gRPC, servers with one address are one endpoint with the sum of their weights.
+            if let (RingSystem::Grpc { .. }, Some(first)) =
+                (system, listed.iter_mut().find(|listed| listed.node == node))
             {
                 first.weight = sum(first.weight, server.weight)?;
                 continue;
@@ -150,24 +108,13 @@ impl CompatRing {
         }
         let points = Points::of(system, &listed)?;
         let mut points = distinct(system, points);
-        let mut owns = vec![false; numbers.len()];
+        let mut owns = vec![false; listing.names.len()];
         for (_, node) in &points {
             owns[node.get()] = true;
         }
-        let mut nodes: Vec<Option<Node>> = vec![None; numbers.len()];
-        let mut keyless: Vec<Box<str>> = Vec::new();
-        for server in &listed {
-            let place = &mut nodes[server.node.get()];
-            if !owns[server.node.get()] {
-                if !keyless.iter().any(|name| **name == *server.name) {
-                    keyless.push(server.name.into());
-                }
-            } else if place.is_none() {
-                *place = Some(Node::new(server.name).with_weight(server.weight.unwrap_or_default()));
-            }
-        }
+        let (nodes, keyless) = listing.nodes(servers, &owns)?;
         points.shrink_to_fit();
-        Ok(Self { keyless, ..Self::of_points(system, Nodes::with_holes(nodes)?, points) })
+        Ok(Self { keyless, ..Self::of_points(system, nodes, points) })
     }
 
     /// The listed servers that get no keys, in the order of the list.

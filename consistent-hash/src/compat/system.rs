@@ -19,8 +19,17 @@ pub enum RingSystem {
     Libketama,
     /// nginx's `hash KEY consistent`, Tengine, and the Perl module Cache::Memcached::Fast.
     Nginx,
-    /// Envoy's and gRPC's ring hash. A host that is listed twice has the sum of both weights.
+    /// Envoy's ring hash. A host that is listed twice has the tokens of both entries, which are numbered from zero in
+    /// each, so that it has no more tokens than the heavier of them.
     Envoy(EnvoyRing),
+    /// gRPC's `ring_hash_experimental`: Envoy's ring of at most 4096 tokens, with XXH64. An address that is listed twice
+    /// has the sum of both weights.
+    Grpc {
+        /// `minRingSize`, 1024 by default. Sizes above 4096 count as 4096.
+        minimum_ring_size: u64,
+        /// `maxRingSize`, 4096 by default. Sizes above 4096 count as 4096.
+        maximum_ring_size: u64,
+    },
     /// HAProxy's `hash-type consistent`. A server is hashed by its `id`, or else by its position in the list, not by
     /// its name.
     Haproxy(HaproxyHash),
@@ -108,7 +117,7 @@ impl TwemproxyRing {
 pub struct EnvoyRing {
     /// `minimum_ring_size`, in tokens; 1024 by default.
     pub minimum_ring_size: u64,
-    /// `maximum_ring_size`, in tokens; 8388608 by default, which is also its limit. gRPC limits it to 4096.
+    /// `maximum_ring_size`, in tokens; 8388608 by default, which is also its limit.
     pub maximum_ring_size: u64,
     /// `hash_function`, which hashes tokens. Keys are always hashed with XXH64.
     pub hash_function: EnvoyHash,
@@ -142,11 +151,14 @@ impl Default for EnvoyRing {
 /// The largest ring that Envoy's configuration accepts.
 pub(super) const ENVOY_TOKENS_MAX: u64 = 8 << 20;
 
+/// The largest ring that gRPC makes.
+pub(super) const GRPC_TOKENS_MAX: u64 = 4096;
+
 impl RingSystem {
     /// The hash of a key.
     pub fn hash(self, key: &[u8]) -> KeyHash {
         let hash = match self {
-            Self::Envoy(_) => return KeyHash(xxh64(key, 0)),
+            Self::Envoy(_) | Self::Grpc { .. } => return KeyHash(xxh64(key, 0)),
             Self::TrafficServer => return KeyHash(siphash24(key, [0, 0])),
             Self::Uhashring | Self::NpmConsistentHashing { .. } => return KeyHash(md5_of_64_bits(key)),
             Self::Libmemcached(settings) => settings.hash.hash(key),
@@ -161,7 +173,14 @@ impl RingSystem {
 
     /// True if the program hashes to 64 bits or more; false if it hashes to 32.
     pub fn is_64_bit(self) -> bool {
-        matches!(self, Self::Envoy(_) | Self::TrafficServer | Self::Uhashring | Self::NpmConsistentHashing { .. })
+        matches!(
+            self,
+            Self::Envoy(_)
+                | Self::Grpc { .. }
+                | Self::TrafficServer
+                | Self::Uhashring
+                | Self::NpmConsistentHashing { .. }
+        )
     }
 }
 

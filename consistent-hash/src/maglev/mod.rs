@@ -279,4 +279,4 @@ fn is_prime(number: u32) -> bool {
 /// Largest table, 2^24 entries.
 const TABLE_MAX: u32 = 1 << 24;
 
-const NODES_MAX: usize = 1 << 16;
+pub(crate) const NODES_MAX: usize = 1 << 16;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_consistent_hash::compat::{
-    CRUSH_NONE, CephPool, CompatRing, CrushBucket, CrushError, CrushMap, CrushStep, HaproxyFunction, HaproxyHash,
-    LibmemcachedRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server, TwemproxyRing, cassandra_composite,
-    cassandra_token, ceph_input, ceph_placement_group, postgres_partition, pymemcache_owner, swift_partition,
+    CRUSH_NONE, CephPool, CompatRing, CrushBucket, CrushError, CrushMap, CrushStep, EnvoyHash, EnvoyMaglev, EnvoyRing,
+    HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server,
+    TwemproxyRing, cassandra_composite, cassandra_token, ceph_input, ceph_placement_group, postgres_partition,
+    pymemcache_owner, swift_partition,
 };
 use quorate_consistent_hash::{BuildError, Node, Nodes, Placement, Weight};
 
@@ -123,18 +124,17 @@ fn check_rings(table: &str, kind: Kind, system: impl Fn(&[&str]) -> RingSystem) 
 fn check_rings_on(table: &str, keys: &[Vec<u8>], system: impl Fn(&[&str]) -> RingSystem) {
     for case in cases(table) {
         let ring = CompatRing::of_servers(system(&case.settings), &case.servers).unwrap();
-        let owners: Vec<_> = keys.iter().map(|key| case.place(ring.owner(key).name())).collect();
-        case.check(&owners);
-        // Servers listed as keyless own nothing, and all others are nodes.
-        let keyless: Vec<_> = ring.keyless().collect();
-        for server in &case.servers {
-            assert_ne!(
-                ring.nodes().index_of(&server.name).is_some(),
-                keyless.contains(&&*server.name),
-                "{}",
-                case.name
-            );
-        }
+        check_owners(&case, &ring, &ring.keyless().collect::<Vec<_>>(), keys);
+    }
+}
+
+fn check_owners(case: &Case<'_>, placement: &impl Placement, keyless: &[&str], keys: &[Vec<u8>]) {
+    let owners: Vec<_> = keys.iter().map(|key| case.place(placement.owner(key).name())).collect();
+    case.check(&owners);
+    // Servers listed as keyless own nothing, and all others are nodes.
+    for server in &case.servers {
+        let is_node = placement.nodes().index_of(&server.name).is_some();
+        assert_ne!(is_node, keyless.contains(&&*server.name), "{}", case.name);
     }
 }
 
@@ -180,6 +180,32 @@ fn libmemcached() {
         let hash = if hash.is_empty() { default } else { memcached_hash(hash) };
         RingSystem::Libmemcached(LibmemcachedRing { weighted, spy: mode == "spy", hash })
     });
+}
+
+#[test]
+fn libketama() {
+    check_rings(include_str!("../golden/systems/libketama.tsv"), Kind::Binary, |_| RingSystem::Libketama);
+}
+
+#[test]
+fn envoy_rings() {
+    check_rings(include_str!("../golden/systems/envoy-rings.tsv"), Kind::Text, |settings| {
+        let [minimum, maximum, function] = settings[..] else { panic!("{settings:?}") };
+        RingSystem::Envoy(EnvoyRing {
+            minimum_ring_size: minimum.parse().unwrap(),
+            maximum_ring_size: maximum.parse().unwrap(),
+            hash_function: if function == "XX_HASH" { EnvoyHash::XxHash } else { EnvoyHash::MurmurHash2 },
+        })
+    });
+}
+
+#[test]
+fn envoy_maglev() {
+    let keys = keys(Kind::Text);
+    for case in cases(include_str!("../golden/systems/envoy-maglev.tsv")) {
+        let table = EnvoyMaglev::of_servers(&case.servers, case.settings[0].parse().unwrap()).unwrap();
+        check_owners(&case, &table, &table.keyless().collect::<Vec<_>>(), &keys);
+    }
 }
 
 #[test]
