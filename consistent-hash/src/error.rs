@@ -57,7 +57,7 @@ pub enum BuildError {
     /// The numbers of the nodes have gaps, because a node was removed, but the algorithm places by the numbers: see
     /// [`Nodes::renumbered`](crate::Nodes::renumbered).
     NumbersWithGaps,
-    /// Envoy does not accept the ring sizes: the minimum is above the maximum, or one is above 8388608.
+    /// Envoy or gRPC does not accept the ring sizes: the minimum is above the maximum, or for Envoy one is above 8388608.
     BadRingSize {
         /// Smallest number of tokens wanted.
         minimum: u64,

@@ -1,18 +1,22 @@
 //! Numbered partitions and buckets: a key's number is its hash modulo their count, or comes from jump consistent hash.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::checksum::{Crc32, fnv1a32};
 use super::erlang;
+use super::listing::{Listing, Server};
 use super::md5::md5;
 use super::memcached::MemcachedHash;
 use super::murmur::{murmur2_32, murmur3_32_of};
+use super::server::twemproxy as twemproxy_text;
 use super::system::TwemproxyRing;
 use crate::error::BuildError;
 use crate::hash::KeyHash;
-use crate::node::{NodeIndex, Nodes};
+use crate::node::{Node, NodeIndex, Nodes};
 use crate::placement::Placement;
 
 /// Keys on partitions, as producers of Kafka and others place them: they hash the key to a number. Each client library
@@ -105,26 +109,39 @@ impl Partitions {
         Self::equal(nodes, KeyFunction::Prometheus)
     }
 
-    /// Placement of twemproxy with `distribution: modula`: the weight of a server is the number of times it stands in
-    /// the list.
+    /// Placement of twemproxy with `distribution: modula`. Its list has each server as often as its weight says, and is
+    /// in the order of the servers' names, not that of the configuration: shorter names first, names of one length by
+    /// their bytes. The name of a server without one is the text that is hashed for it in a ring.
     ///
     /// # Errors
     ///
-    /// [`BuildError::FractionalWeight`], [`BuildError::TooManyTokens`].
-    pub fn twemproxy(nodes: Nodes, settings: TwemproxyRing) -> Result<Self, BuildError> {
+    /// [`BuildError::FractionalWeight`], [`BuildError::TooManyTokens`], [`BuildError::EmptyName`],
+    /// [`BuildError::NoNodes`], and [`BuildError::SameServer`] for equal names, which twemproxy refuses.
+    pub fn twemproxy(servers: &[Server], settings: TwemproxyRing) -> Result<Self, BuildError> {
+        let mut order: Vec<(Cow<'_, str>, &Server)> =
+            servers.iter().map(|server| (twemproxy_text(&server.name, server.hashed.as_deref()), server)).collect();
+        order.sort_by(|(one, _), (other, _)| one.len().cmp(&other.len()).then_with(|| one.cmp(other)));
+        if let Some([(_, one), (_, other)]) = order.array_windows().find(|[(one, _), (other, _)]| one == other) {
+            return Err(BuildError::SameServer(one.name.clone(), other.name.clone()));
+        }
+        let nodes = Nodes::new(order.iter().filter_map(|(_, server)| {
+            let weight = server.weight?;
+            Some(Node::new(server.name.clone()).with_weight(weight))
+        }))?;
         let owners = repeated(&nodes)?;
         Ok(Self { hash: KeyFunction::Twemproxy(settings), nodes, owners })
     }
 
-    /// Placement of libmemcached with `MEMCACHED_DISTRIBUTION_MODULA`, its default. Weights do not count.
+    /// Placement of libmemcached with `MEMCACHED_DISTRIBUTION_MODULA`, its default. Weights do not count, and a server
+    /// that is listed twice has two parts.
     ///
     /// # Errors
     ///
-    /// [`BuildError::NumbersWithGaps`].
-    pub fn libmemcached(nodes: Nodes, hash: MemcachedHash) -> Result<Self, BuildError> {
-        nodes.require_no_gaps()?;
-        let owners = nodes.iter().map(|(index, _)| index).collect();
-        Ok(Self { hash: KeyFunction::Libmemcached(hash), nodes, owners })
+    /// [`BuildError::EmptyName`], [`BuildError::NoNodes`].
+    pub fn libmemcached(servers: &[Server], hash: MemcachedHash) -> Result<Self, BuildError> {
+        let listing = Listing::of(servers)?;
+        let (nodes, _) = listing.nodes(servers, &vec![true; listing.names.len()])?;
+        Ok(Self { hash: KeyFunction::Libmemcached(hash), nodes, owners: listing.numbers.into() })
     }
 
     /// Routing of RabbitMQ's exchanges of type `x-consistent-hash` by routing key. The nodes are the queues in the
@@ -132,7 +149,7 @@ impl Partitions {
     ///
     /// # Errors
     ///
-    /// The errors of [`Partitions::twemproxy`].
+    /// [`BuildError::FractionalWeight`], [`BuildError::TooManyTokens`].
     pub fn rabbitmq(nodes: Nodes) -> Result<Self, BuildError> {
         let owners = repeated(&nodes)?;
         Ok(Self { hash: KeyFunction::RabbitMq, nodes, owners })

@@ -59,7 +59,7 @@ impl Points {
             RingSystem::Twemproxy(_) => {
                 let weights = servers.iter().map(Listed::whole).collect::<Result<Vec<_>, _>>()?;
                 for (server, digests) in servers.iter().zip(single_shares(&weights)) {
-                    points.digests(server, &twemproxy_text(server), digests, 4);
+                    points.digests(server, &server::twemproxy(server.name, server.hashed), digests, 4);
                 }
             }
             RingSystem::Libketama => points.libketama(servers)?,
@@ -67,6 +67,10 @@ impl Points {
             RingSystem::Nginx => points.nginx(servers)?,
             RingSystem::Envoy(settings) => points.envoy(settings, servers)?,
             RingSystem::Grpc { minimum_ring_size, maximum_ring_size } => {
+                if minimum_ring_size > maximum_ring_size {
+                    let (minimum, maximum) = (minimum_ring_size, maximum_ring_size);
+                    return Err(BuildError::BadRingSize { minimum, maximum });
+                }
                 let settings = EnvoyRing {
                     minimum_ring_size: minimum_ring_size.min(GRPC_TOKENS_MAX),
                     maximum_ring_size: maximum_ring_size.min(GRPC_TOKENS_MAX),
@@ -287,17 +291,6 @@ fn single_shares(weights: &[u32]) -> impl Iterator<Item = u32> {
         let share = weight as f32 / total;
         (f64::from(share * 160.0 / 4.0 * live) + 0.000_000_000_1) as f32 as u32
     })
-}
-
-/// Text that twemproxy hashes for a server: its own name, or else the host if the port is memcached's, or else
-/// `host:port`.
-fn twemproxy_text<'a>(server: &'a Listed<'_>) -> Cow<'a, str> {
-    match server.hashed {
-        Some(name) => name.into(),
-        // For a socket twemproxy writes its path, a colon, and no port.
-        None if server.name.starts_with('/') => alloc::format!("{}:", server.name).into(),
-        None => server.name.strip_suffix(":11211").unwrap_or(server.name).into(),
-    }
 }
 
 /// Number of digests of a server of average weight in hashring.

@@ -62,6 +62,17 @@ pub(super) fn spymemcached(name: &str) -> String {
     }
 }
 
+/// The text that twemproxy hashes for a server: the name that its configuration gives, or else the host if the port is
+/// memcached's, or else `host:port`.
+pub(super) fn twemproxy<'a>(address: &'a str, given: Option<&'a str>) -> Cow<'a, str> {
+    match given {
+        Some(name) => name.into(),
+        // For a socket twemproxy writes its path, a colon, and no port.
+        None if address.starts_with('/') => format!("{address}:").into(),
+        None => address.strip_suffix(":11211").unwrap_or(address).into(),
+    }
+}
+
 /// A name without the port at its end.
 pub(super) fn without_port(name: &str) -> &str {
     match name.rsplit_once(':') {

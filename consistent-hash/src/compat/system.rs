@@ -22,8 +22,8 @@ pub enum RingSystem {
     /// Envoy's ring hash. A host that is listed twice has the tokens of both entries, which are numbered from zero in
     /// each, so that it has no more tokens than the heavier of them.
     Envoy(EnvoyRing),
-    /// gRPC's `ring_hash_experimental`: Envoy's ring of at most 4096 tokens, with XXH64. An address that is listed twice
-    /// has the sum of both weights.
+    /// gRPC's `ring_hash_experimental`: Envoy's ring of at most 4096 tokens, with XXH64. An address that is listed
+    /// twice has the sum of both weights.
     Grpc {
         /// `minRingSize`, 1024 by default. Sizes above 4096 count as 4096.
         minimum_ring_size: u64,
@@ -40,7 +40,7 @@ pub enum RingSystem {
     #[doc(alias = "nutcracker")]
     Twemproxy(TwemproxyRing),
     /// Traffic Server's parent selection by `consistent_hash`. A key is the text that it derives from a URL: `/`, the
-    /// path, and `?` with the query if there is one.
+    /// path without slashes at its start, and `?` with the query if there is one and `qstring` is not `ignore`.
     TrafficServer,
     /// Go's groupcache, with this number of tokens for each peer; its default is 50.
     Groupcache {

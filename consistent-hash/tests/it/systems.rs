@@ -70,6 +70,7 @@ pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Text,
+    Ascii,
     Binary,
 }
 
@@ -86,12 +87,15 @@ pub(crate) fn keys(kind: Kind) -> Vec<Vec<u8>> {
     let key = |i: usize| match i {
         0..600 => format!("user:{i}").into_bytes(),
         600..900 => (7919 * i).to_string().into_bytes(),
+        900..1100 if matches!(kind, Kind::Ascii) => format!("/pictures/{i}/large.jpg").into_bytes(),
         900..1100 => format!("/картинки/{i}/大.jpg").into_bytes(),
         1100..1300 => format!("{{tag{}}}:{i}", i % 7).into_bytes(),
         1300..1500 => vec![b'x'; i - 1299],
         _ => match kind {
             Kind::Binary => random(i as u64, (i - 1500) % 40),
-            Kind::Text => random(i as u64, 1 + (i - 1500) % 40).iter().map(|byte| 33 + byte % 94).collect(),
+            Kind::Text | Kind::Ascii => {
+                random(i as u64, 1 + (i - 1500) % 40).iter().map(|byte| 33 + byte % 94).collect()
+            }
         },
     };
     (0..2000).map(key).collect()
@@ -209,6 +213,39 @@ fn envoy_maglev() {
 }
 
 #[test]
+fn traffic_server() {
+    let quoted = |key: Vec<u8>| {
+        // Of several slashes at the start one is left.
+        key.iter().skip_while(|byte| **byte == b'/').fold(String::from("/"), |mut path, &byte| {
+            match byte {
+                b'/' | b':' | b'.' | b'_' | b'-' | b'~' => path.push(byte.into()),
+                _ if byte.is_ascii_alphanumeric() => path.push(byte.into()),
+                _ => write!(path, "%{byte:02X}").unwrap(),
+            }
+            path
+        })
+    };
+    let query = |i: usize| if i.is_multiple_of(3) { format!("?q={i}") } else { String::new() };
+    let paths: Vec<_> = keys(Kind::Text).into_iter().map(quoted).collect();
+    let urls: Vec<_> = paths.iter().enumerate().map(|(i, path)| (path.clone() + &query(i)).into_bytes()).collect();
+    let paths: Vec<_> = paths.into_iter().map(String::into_bytes).collect();
+    for case in cases(include_str!("../golden/systems/trafficserver.tsv")) {
+        let ring = CompatRing::of_servers(RingSystem::TrafficServer, &case.servers).unwrap();
+        let keys = if case.settings[0] == "query" { &urls } else { &paths };
+        check_owners(&case, &ring, &ring.keyless().collect::<Vec<_>>(), keys);
+    }
+}
+
+#[test]
+fn grpc() {
+    check_rings(include_str!("../golden/systems/grpc.tsv"), Kind::Ascii, |settings| {
+        let [minimum_ring_size, maximum_ring_size] =
+            [(settings[0], 1024), (settings[1], 4096)].map(|(size, default)| size.parse().unwrap_or(default));
+        RingSystem::Grpc { minimum_ring_size, maximum_ring_size }
+    });
+}
+
+#[test]
 fn nginx() {
     check_rings(include_str!("../golden/systems/nginx.tsv"), Kind::Text, |_| RingSystem::Nginx);
 }
@@ -260,6 +297,50 @@ fn hazelcast() {
         let partitions = Partitions::hazelcast(numbered(case.settings[0])).unwrap();
         move |_, key| partitions.partition(partitions.hash(key))
     });
+}
+
+#[test]
+fn prometheus() {
+    check_numbers(include_str!("../golden/systems/prometheus.tsv"), Kind::Text, |case| {
+        let modulus: u64 = case.settings[0].parse().unwrap();
+        let labels = case.settings[1].to_owned();
+        let shards = Partitions::prometheus(numbered(&modulus.min(1000).to_string())).unwrap();
+        move |number, key| {
+            let values = labels.split(',').map(|label| match label {
+                "key" => key.to_vec(),
+                "number" => number.to_string().into_bytes(),
+                _ => vec![],
+            });
+            let hash = shards.hash(&values.collect::<Vec<_>>().join(&b';'));
+            let shard = usize::try_from(hash.0 % modulus).unwrap();
+            assert!(modulus > 1000 || shards.owner_of(hash).get() == shard);
+            shard
+        }
+    });
+}
+
+#[test]
+fn libmemcached_modula() {
+    // It refuses an empty key; the table has a zero there.
+    let keys: Vec<_> = keys(Kind::Binary).into_iter().map(|key| if key.is_empty() { vec![0] } else { key }).collect();
+    for case in cases(include_str!("../golden/systems/libmemcached-modula.tsv")) {
+        let [_, hash] = case.settings[..] else { panic!("{:?}", case.settings) };
+        let hash = if hash.is_empty() { MemcachedHash::OneAtATime } else { memcached_hash(hash) };
+        check_owners(&case, &Partitions::libmemcached(&case.servers, hash).unwrap(), &[], &keys);
+    }
+}
+
+#[test]
+fn twemproxy_modula() {
+    let keys = keys(Kind::Binary);
+    for case in cases(include_str!("../golden/systems/twemproxy-modula.tsv")) {
+        let hash_tag = case.settings[1].as_bytes().try_into().ok();
+        let settings = TwemproxyRing { hash: memcached_hash(case.settings[0]), hash_tag };
+        check_owners(&case, &Partitions::twemproxy(&case.servers, settings).unwrap(), &[], &keys);
+    }
+    let same = ["cache", "cache:11211"].map(Server::new);
+    let refused = Partitions::twemproxy(&same, TwemproxyRing::default()).map(|_| ());
+    assert_eq!(refused, Err(BuildError::SameServer("cache".into(), "cache:11211".into())));
 }
 
 #[test]
@@ -351,8 +432,8 @@ fn single_vectors() {
     assert_eq!(owners, *b"201202");
     let paths = ["/AUTH_test", "/AUTH_test/photos", "/AUTH_test/photos/a.jpg", "/AUTH_test/photos/dir/b.jpg", "/a/c/o"];
     assert_eq!(paths.map(|path| swift_partition(b"pre", path.as_bytes(), b"suf", 8)), [113, 174, 77, 41, 60]);
-    let servers = || Nodes::named(["10.0.0.1:11211", "10.0.0.2:11212", "cache3.example:11211"]).unwrap();
-    let modula = Partitions::libmemcached(servers(), MemcachedHash::OneAtATime).unwrap();
+    let servers = ["10.0.0.1:11211", "10.0.0.2:11212", "cache3.example:11211"].map(Server::new);
+    let modula = Partitions::libmemcached(&servers, MemcachedHash::OneAtATime).unwrap();
     let keys = ["user:0", "user:1", "user:2", "7919", "k1", "k2", "{a}b", &"x".repeat(200)];
     assert_eq!(keys.map(|key| modula.owner_of(modula.hash(key.as_bytes())).get()), [2, 2, 2, 0, 1, 2, 2, 1]);
 }

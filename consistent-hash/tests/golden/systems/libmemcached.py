@@ -1,6 +1,6 @@
 """libmemcached 1.1.4 (Debian's `libmemcached11`), called through its C interface.
 
-`python3 libmemcached.py > libmemcached.tsv`
+`python3 libmemcached.py ketama > libmemcached.tsv`, `python3 libmemcached.py modula > libmemcached-modula.tsv`
 """
 import ctypes
 import sys
@@ -52,13 +52,23 @@ CASES = [
     ("ninety", "weighted", "", ninety),
     ("ninety-ketama", "ketama", "", ninety),
 ]
-for name, mode, hash, servers in CASES:
+MODULA = [(name, "modula", "", [(f"10.0.{i // 200}.{1 + i % 200}:11211", weight(i)) for i in range(count)]) for name, count, weight in (
+    ("one", 1, lambda i: 1), ("two", 2, lambda i: 1), ("three", 3, lambda i: 1), ("four", 4, lambda i: 1), ("seven", 7, lambda i: 1),
+    ("ten", 10, lambda i: 1), ("sixteen", 16, lambda i: 1), ("ninety", 90, lambda i: 1), ("weights", 3, lambda i: (1, 3, 6)[i]),
+    ("weight-zero", 3, lambda i: i), ("heavy", 2, lambda i: 4000000000))]
+MODULA += [(f"three-{hash}", "modula", hash, equal) for hash in HASHES]
+MODULA += [
+    ("sockets", "modula", "", [("/run/a.sock", 1), ("/run/b.sock", 2), ("/run/c.sock", 1)]),
+    ("reversed", "modula", "", equal[::-1]),
+    ("twice", "modula", "", [("a:11211", 1), ("b:11211", 1), ("a:11211", 3)]),
+]
+for name, mode, hash, servers in MODULA if sys.argv[1] == "modula" else CASES:
     cluster = library.memcached_create(None)
     if mode == "weighted":
         library.memcached_behavior_set(cluster, WEIGHTED, 1)
     elif mode == "ketama":
         library.memcached_behavior_set(cluster, KETAMA, 1)
-    else:
+    elif mode == "spy":
         library.memcached_behavior_set(cluster, DISTRIBUTION, SPY)
     if hash:
         library.memcached_behavior_set(cluster, HASH, HASHES[hash])

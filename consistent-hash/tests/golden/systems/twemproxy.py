@@ -1,11 +1,12 @@
 """twemproxy 0.5.0 (Debian's `nutcracker`): one process with a pool for each case, before stand-ins for Redis that answer any command
 with the name of their server. They listen on addresses of the loopback, some at memcached's own port.
 
-`python3 twemproxy.py > twemproxy.tsv`
+`python3 twemproxy.py ketama > twemproxy.tsv`, `python3 twemproxy.py modula > twemproxy-modula.tsv`
 """
 import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 
 from common import case, keys
@@ -34,9 +35,12 @@ CASES += [
     ("thirty", named(30, lambda i: 1 + i % 7), "murmur", ""),
     ("three-hundred", named(300), "md5", ""),
 ]
+if sys.argv[1] == "modula":
+    CASES = [case for case in CASES if case[0] not in ("equal-heavy", "three-hundred")]
+    CASES += [("thousand-to-one", named(2, lambda i: (1, 1000)[i]), "murmur", ""), ("hundred", named(100), "fnv1a_64", "")]
 lines = []
 for number, (_, servers, hash, tag) in enumerate(CASES):
-    lines += [f"case{number}:", f"  listen: {os.getcwd()}/case{number}.sock", f"  hash: {hash}", "  distribution: ketama", "  redis: true"]
+    lines += [f"case{number}:", f"  listen: {os.getcwd()}/case{number}.sock", f"  hash: {hash}", f"  distribution: {sys.argv[1]}", "  redis: true"]
     lines += [f'  hash_tag: "{tag}"'] if tag else []
     lines += ["  servers:"]
     for name, weight, *more in servers:
@@ -54,7 +58,7 @@ async def answer(reader, writer, name):
                 length = int((await reader.readline())[1:])
                 await reader.readexactly(length + 2)
             writer.write(b"$%d\r\n%s\r\n" % (len(name), name))
-    except (ValueError, asyncio.IncompleteReadError, ConnectionError):
+    except (ValueError, asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
         writer.close()
 
 

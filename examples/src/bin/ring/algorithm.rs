@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use quorate_consistent_hash::compat::{
     CompatRing, EnvoyMaglev, EnvoyRing, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions,
-    RedisSlots, RingSystem, TwemproxyRing,
+    RedisSlots, RingSystem, Server, TwemproxyRing,
 };
 use quorate_consistent_hash::{BuildError, Jump, JumpBack, Maglev, Memento, Nodes, Placement, Rendezvous, Ring};
 
@@ -59,9 +59,11 @@ pub(crate) enum Algorithm {
     NpmHashring,
     /// consistent-hashing for Node.js.
     NpmConsistentHashing,
-    /// Envoy's ring hash, and gRPC's.
+    /// Envoy's ring hash.
     #[value(alias = "envoy-ring")]
     Envoy,
+    /// gRPC's ring hash (`ring_hash_experimental`).
+    Grpc,
     /// Envoy's Maglev.
     EnvoyMaglev,
     /// Redis Cluster's hash slots.
@@ -129,9 +131,10 @@ impl Built {
             Algorithm::Hazelcast => Partitions::hazelcast(nodes).map(boxed),
             Algorithm::Prometheus => Partitions::prometheus(nodes).map(boxed),
             Algorithm::Rabbitmq => Partitions::rabbitmq(nodes).map(boxed),
-            Algorithm::TwemproxyModula => Partitions::twemproxy(nodes, placing.twemproxy()?).map(boxed),
+            Algorithm::TwemproxyModula => Partitions::twemproxy(&servers(&nodes), placing.twemproxy()?).map(boxed),
             Algorithm::LibmemcachedModula => {
-                Partitions::libmemcached(nodes, placing.memcached_hash(MemcachedHash::OneAtATime)?).map(boxed)
+                Partitions::libmemcached(&servers(&nodes), placing.memcached_hash(MemcachedHash::OneAtATime)?)
+                    .map(boxed)
             }
             // All others are rings of other systems.
             _ => return Ok(RedisSlots::even(nodes).map(Self::Slots)?),
@@ -183,6 +186,10 @@ impl Built {
     }
 }
 
+fn servers(nodes: &Nodes) -> Vec<Server> {
+    nodes.iter().map(|(_, node)| Server::from(node)).collect()
+}
+
 fn boxed<P: Placement + 'static>(placement: P) -> Box<dyn Placement> {
     Box::new(placement)
 }
@@ -222,6 +229,9 @@ impl Placing {
             Algorithm::NpmConsistentHashing => RingSystem::NpmConsistentHashing { replicas: 160 },
             Algorithm::Envoy => {
                 RingSystem::Envoy(EnvoyRing { minimum_ring_size: self.ring_size, ..EnvoyRing::default() })
+            }
+            Algorithm::Grpc => {
+                RingSystem::Grpc { minimum_ring_size: self.ring_size, maximum_ring_size: self.ring_size.max(4096) }
             }
             _ => return Ok(None),
         }))

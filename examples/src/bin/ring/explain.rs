@@ -115,7 +115,7 @@ fn hash_of(system: RingSystem) -> String {
         }
         RingSystem::Libketama | RingSystem::NpmHashring { .. } => "the first four bytes of MD5".into(),
         RingSystem::Nginx | RingSystem::Groupcache { .. } => "CRC-32".into(),
-        RingSystem::Envoy(_) => "XXH64".into(),
+        RingSystem::Envoy(_) | RingSystem::Grpc { .. } => "XXH64".into(),
         RingSystem::Varnish => "the last four bytes of SHA-256".into(),
         RingSystem::TrafficServer => "SipHash-2-4 without a key".into(),
         _ => "MD5, of which the first half is shown".into(),
@@ -144,7 +144,9 @@ fn rule(algorithm: Algorithm) -> &'static str {
         Algorithm::Rabbitmq => {
             "the bucket by jump hashing with numbers of Erlang's exs1024s; a queue has a bucket a weight"
         }
-        Algorithm::TwemproxyModula => "the hash modulo the sum of the weights, in the order of the servers",
+        Algorithm::TwemproxyModula => {
+            "the hash modulo the sum of the weights, in the order of the names, short ones first"
+        }
         _ => "the hash modulo the number of nodes, in their order",
     }
 }

@@ -64,7 +64,7 @@ struct Placing {
     #[arg(long, default_value_t = 65537)]
     table_size: u32,
 
-    /// The least number of tokens of the ring, 8388608 at most (`envoy`).
+    /// The least number of tokens of the ring: 8388608 at most (`envoy`); above 4096 it counts as 4096 (`grpc`).
     #[arg(long, default_value_t = 1024)]
     ring_size: u64,
 

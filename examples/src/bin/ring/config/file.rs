@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::str;
 
+use quorate_consistent_hash::Weight;
 use quorate_consistent_hash::compat::{CompatRing, RingSystem, Server};
-use quorate_consistent_hash::{Node, Nodes, Weight};
 
 use crate::algorithm::Built;
 use crate::error::Failure;
@@ -65,10 +65,4 @@ pub(super) fn ring((system, servers): SystemRing) -> Result<Built, Failure> {
 pub(super) fn whole_weight(text: &str) -> Result<Option<Weight>, String> {
     let weight: u32 = text.parse().map_err(|_| format!("{text:?} is not a weight"))?;
     Ok(Weight::new(weight.into()).ok())
-}
-
-/// Servers as nodes, for placements that take nodes.
-pub(super) fn nodes(servers: &[Server]) -> Result<Nodes, Failure> {
-    let node = |server: &Server| Some(Node::new(server.name.clone()).with_weight(server.weight?));
-    Ok(Nodes::new(servers.iter().filter_map(node))?)
 }

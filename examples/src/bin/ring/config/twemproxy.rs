@@ -2,7 +2,7 @@
 
 use quorate_consistent_hash::compat::{Partitions, RingSystem, Server, TwemproxyRing};
 
-use super::file::{File, nodes, ring, whole_weight};
+use super::file::{File, ring, whole_weight};
 use crate::algorithm::{Built, hash_tag, memcached_hash};
 use crate::error::Failure;
 
@@ -46,7 +46,7 @@ pub(super) fn read(file: &File<'_>) -> Result<Built, Failure> {
     }
     let pool = file.only("pool", pools)?;
     if pool.distribution.as_deref() == Some("modula") {
-        return Ok(Built::Other(Box::new(Partitions::twemproxy(nodes(&pool.servers)?, pool.settings)?)));
+        return Ok(Built::Other(Box::new(Partitions::twemproxy(&pool.servers, pool.settings)?)));
     }
     ring((RingSystem::Twemproxy(pool.settings), pool.servers))
 }
