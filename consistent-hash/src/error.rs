@@ -57,7 +57,8 @@ pub enum BuildError {
     /// The numbers of the nodes have gaps, because a node was removed, but the algorithm places by the numbers: see
     /// [`Nodes::renumbered`](crate::Nodes::renumbered).
     NumbersWithGaps,
-    /// Envoy or gRPC does not accept the ring sizes: the minimum is above the maximum, or for Envoy one is above 8388608.
+    /// The ring sizes are not accepted by Envoy or gRPC: the minimum is above the maximum, or Envoy is given one above
+    /// 8388608.
     BadRingSize {
         /// Smallest number of tokens wanted.
         minimum: u64,
