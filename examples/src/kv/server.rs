@@ -213,6 +213,9 @@ impl<B: Backend> Server<B> {
 
     fn read(&self, batch: ReadBatch, freshness: Freshness) -> ReadFuture {
         let backend = self.backend.clone();
+        if batch.blocking().is_some() {
+            return Box::pin(read_once_possible(backend, batch, freshness));
+        }
         if !batch.wants_info() {
             let server = ServerInfo::default();
             return Box::pin(backend.read(freshness, move |store, at| batch.answer(store, at, &server)));
@@ -284,17 +287,44 @@ async fn write_once_possible<B: Backend>(backend: B, entry: Bytes, blocking: Blo
             Written::Applied(reply) if Blocking::is_nothing(&reply) => reply,
             written => return written,
         };
-        let heard = added.notified();
-        let is_over = if let Some(deadline) = deadline {
-            tokio::time::timeout_at(deadline, heard).await.is_err()
-        } else {
-            heard.await;
-            false
-        };
-        if is_over {
+        if is_over(deadline, added.notified()).await {
             return Written::Applied(Blocking::timed_out(nothing));
         }
     }
+}
+
+/// Reads until there is something, or the time is over.
+async fn read_once_possible<B: Backend>(
+    backend: B,
+    mut batch: ReadBatch,
+    freshness: Freshness,
+) -> Result<Answer, Reason> {
+    let timeout = batch.blocking().and_then(|blocking| blocking.timeout);
+    let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+    loop {
+        let added = Arc::new(Notify::new());
+        let wake = Arc::clone(&added);
+        let answer =
+            backend.read(freshness, move |store, at| batch.answer_or_wait(store, at, move || wake.notify_one()));
+        let (wait, again, nothing) = match answer.await? {
+            Answer::Nothing { wait, batch, encoded } => (wait, batch, encoded),
+            answer => return Ok(answer),
+        };
+        if is_over(deadline, added.notified()).await {
+            return Ok(Answer::Replies { encoded: nothing, rest: None });
+        }
+        drop(wait);
+        batch = again;
+    }
+}
+
+/// Waits for an event until a deadline, if there is one. Returns true if the time is over.
+async fn is_over(deadline: Option<tokio::time::Instant>, event: impl Future<Output = ()>) -> bool {
+    let Some(deadline) = deadline else {
+        event.await;
+        return false;
+    };
+    tokio::time::timeout_at(deadline, event).await.is_err()
 }
 
 fn wall_ms() -> u64 {

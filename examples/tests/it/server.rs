@@ -245,8 +245,62 @@ fn a_client_waits_until_there_is_something_to_take() {
 fn a_client_waits_no_longer_than_it_said() {
     let server = Server::start(ServerLimits::default());
     let mut client = server.stream();
-    client.write_all(b"BLPOP absent 0.01\r\nBRPOPLPUSH absent to 0.01\r\nHELLO 3\r\n").unwrap();
-    expect(&mut client, "*-1\r\n*-1\r\n%7\r\n");
+    client.write_all(b"BLPOP absent 0.01\r\nBRPOPLPUSH absent to 0.01\r\nXREAD BLOCK 1 STREAMS s $\r\n").unwrap();
+    client
+        .write_all(b"XGROUP CREATE s g $ MKSTREAM\r\nXREADGROUP GROUP g c BLOCK 1 STREAMS s >\r\nHELLO 3\r\n")
+        .unwrap();
+    expect(&mut client, "*-1\r\n*-1\r\n*-1\r\n+OK\r\n*-1\r\n%7\r\n");
+}
+
+#[test]
+fn a_client_waits_until_a_stream_has_entries() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    let mut other = server.client();
+    call(&mut other, "XADD s 1-1 old entry");
+    call(&mut other, "XGROUP CREATE s g $");
+    let found = |id: &str| format!("*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n{id}\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+    waiting.write_all(b"PING\r\nXREAD BLOCK 0 STREAMS none s 0 1-1\r\nPING\r\n").unwrap();
+    expect(&mut waiting, "+PONG\r\n");
+    call(&mut other, "XACK s g 1-1");
+    call(&mut other, "XADD s 1-2 a b");
+    expect(&mut waiting, &(found("1-2") + "+PONG\r\n"));
+    waiting.write_all(b"XREADGROUP GROUP g c STREAMS s >\r\nXREADGROUP GROUP g c BLOCK 0 STREAMS s >\r\n").unwrap();
+    expect(&mut waiting, &found("1-2"));
+    call(&mut other, "XADD s 1-3 a b");
+    expect(&mut waiting, &found("1-3"));
+    waiting.write_all(b"XREADGROUP GROUP g c BLOCK 0 STREAMS s >\r\n").unwrap();
+    call(&mut other, "XGROUP DESTROY s g");
+    expect(&mut waiting, "-NOGROUP No such key 's' or consumer group 'g'");
+}
+
+/// The other client may be served first, when nobody waits yet. So it adds entries until some have come.
+#[test]
+fn a_client_that_waits_for_the_next_entry_gets_the_first_that_comes() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    let mut other = server.client();
+    waiting.write_all(b"XREAD BLOCK 0 STREAMS s $\r\n").unwrap();
+    waiting.set_nonblocking(true).unwrap();
+    // Entries come in pairs, so that neither is passed over.
+    for _ in 0..10_000 {
+        if waiting.peek(&mut [0]).is_ok() {
+            break;
+        }
+        call(&mut other, "MULTI");
+        call(&mut other, "XADD s * a 1");
+        call(&mut other, "XADD s * a 2");
+        call(&mut other, "EXEC");
+    }
+    waiting.set_nonblocking(false).unwrap();
+    let mut reply = vec![0; 4096];
+    let mut text = String::new();
+    while text.matches("$1\r\n2\r\n").count() == 0 {
+        let count = waiting.read(&mut reply).unwrap();
+        text.push_str(&String::from_utf8_lossy(&reply[..count]));
+    }
+    assert!(text.find("$1\r\n1\r\n") < text.find("$1\r\n2\r\n") && text.contains("$1\r\n1\r\n"), "{text}");
+    assert!(text.contains("*1\r\n*2\r\n$1\r\ns\r\n*2\r\n"), "{text}");
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! Commands that wait until there is something to take.
 //!
 //! In an entry of the log each takes what is there, or nothing: no entry waits. The node that has the client proposes
-//! it again when items were added to one of its keys.
+//! it again when items were added to one of its keys. A command that only reads is answered again at that time.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::{List, SortedSet, parse_double};
+use crate::kv::store::{List, SortedSet, parse_double, parse_integer};
 
 use super::context::Change;
 use super::lists::{self, End};
 use super::sorted_sets;
-use super::spec::{Keys, Spec, TWO_KEYS, Timeout};
+use super::spec::{self, Keys, Spec, TWO_KEYS, Timeout};
 
 type Done = Result<(), Reply>;
 
@@ -72,13 +72,14 @@ impl Blocking {
     /// What a command with these arguments waits for. `None` if it is not to wait: it is of another kind, or its
     /// arguments are wrong, which its entry will tell.
     pub fn of(spec: &Spec, arguments: &[&[u8]]) -> Option<Self> {
-        let text = match spec.timeout? {
-            Timeout::First => arguments.get(1)?,
-            Timeout::Last => arguments.last()?,
+        let seconds = |text: &[u8]| seconds(text).ok().map(Duration::from_secs_f64);
+        let time = match spec.timeout? {
+            Timeout::First => seconds(arguments.get(1)?)?,
+            Timeout::Last => seconds(arguments.last()?)?,
+            Timeout::Block => milliseconds(arguments.get(spec::option(arguments, "block")? + 1)?).ok()?,
         };
-        let seconds = seconds(text).ok()?;
         let keys = spec.keys_of(arguments)?.into_iter().map(Box::from).collect();
-        Some(Self { keys, timeout: (seconds > 0.0).then(|| Duration::from_secs_f64(seconds)) })
+        Some(Self { keys, timeout: Some(time).filter(|time| !time.is_zero()) })
     }
 
     /// Returns true for the reply that tells that there was nothing.
@@ -97,6 +98,14 @@ fn seconds(text: &[u8]) -> Result<f64, Reply> {
     let seconds = parse_double(text).filter(|seconds| *seconds <= SECONDS_MAX);
     let seconds = seconds.ok_or_else(|| Reply::error("ERR timeout is not a float or out of range"))?;
     if seconds < 0.0 { Err(Reply::error("ERR timeout is negative")) } else { Ok(seconds) }
+}
+
+/// The time behind `BLOCK`.
+pub(super) fn milliseconds(text: &[u8]) -> Result<Duration, Reply> {
+    let ms = parse_integer(text).ok_or_else(|| Reply::error("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| Reply::error("ERR timeout is negative"))?;
+    let time = Duration::from_millis(ms);
+    if time.as_secs_f64() <= SECONDS_MAX { Ok(time) } else { Err(Reply::error("ERR timeout is out of range")) }
 }
 
 /// The keys before the time-out.

@@ -85,6 +85,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
         Some(Value::Hash(_)) => "hash",
         Some(Value::Set(_)) => "set",
         Some(Value::SortedSet(_)) => "zset",
+        Some(Value::Stream(_)) => "stream",
     }
 }
 
@@ -293,6 +294,7 @@ fn encoding(record: &Record) -> &'static str {
                 "skiplist"
             }
         }
+        (_, Some(Value::Stream(_))) => "stream",
         _ => "raw",
     }
 }

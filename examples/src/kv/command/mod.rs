@@ -27,6 +27,7 @@ mod sets;
 mod sort;
 mod sorted_sets;
 mod spec;
+mod streams;
 mod strings;
 
 pub use blocking::Blocking;

@@ -3,6 +3,7 @@
 use crate::kv::entry::encode_arguments;
 use crate::kv::resp::Reply;
 
+use super::blocking::Blocking;
 use super::errors::{unknown_command, wrong_arity};
 use super::query::Query;
 use super::session::SessionCommand;
@@ -60,7 +61,10 @@ pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
         Action::Write(_) => Ok(Command::Write(spec)),
         // Alone, it is answered off the loop.
         Action::Read(_) if spec.name == "keys" => Ok(Command::Read(Query::Keys(rest[0].into()))),
-        Action::Read(read) => Ok(Command::Read(Query::Command(read, encode_arguments(arguments)))),
+        Action::Read(read) => Ok(Command::Read(match Blocking::of(spec, arguments) {
+            None => Query::Command(read, encode_arguments(arguments)),
+            Some(blocking) => Query::Waiting(read, encode_arguments(arguments), blocking),
+        })),
         Action::Connection(Kind::Multi) => Ok(Command::Transaction(TransactionCommand::Multi)),
         Action::Connection(Kind::Exec) => Ok(Command::Transaction(TransactionCommand::Exec)),
         Action::Connection(Kind::Discard) => Ok(Command::Transaction(TransactionCommand::Discard)),

@@ -2,22 +2,26 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::kv::entry::{Watched, decode_arguments};
+use crate::kv::entry::{Watched, decode_arguments, encode_arguments};
 use crate::kv::random;
 use crate::kv::resp::{Encoder, Reply, Version};
 use crate::kv::store::{Snapshot, Store, Wait};
 
+use super::blocking::Blocking;
 use super::context::{At, View};
 use super::execute::answer;
 use super::glob;
 use super::info::ServerInfo;
 use super::spec::Read;
+use super::streams;
 
 /// A question to the store. It holds copies of its arguments, since the client's bytes are gone when it is answered.
 #[derive(Debug, Clone)]
 pub enum Query {
     /// A command that reads, with its arguments, the name included.
     Command(Read, Bytes),
+    /// A command that reads as soon as there is something.
+    Waiting(Read, Bytes, Blocking),
     /// Keys that match a pattern. Answered off the loop.
     Keys(Box<[u8]>),
     /// The versions of keys on which a transaction will depend.
@@ -33,7 +37,7 @@ pub enum Query {
 /// Consecutive reads of one connection, answered together.
 #[derive(Debug, Clone)]
 pub struct ReadBatch {
-    /// The questions. `Keys` and `Watch` are always alone in their batch.
+    /// The questions. `Keys`, `Waiting` and `Watch` are always alone in their batch.
     pub queries: Vec<Query>,
     /// The protocol of the replies.
     pub version: Version,
@@ -52,6 +56,15 @@ pub enum Answer {
     },
     /// The client is called back when items are added to keys.
     Waiting(Wait),
+    /// There was nothing to be read. The client is called back when there is, and asks again.
+    Nothing {
+        /// The callback.
+        wait: Wait,
+        /// The question, with which no item is passed over that comes meanwhile.
+        batch: ReadBatch,
+        /// The reply once the time is over.
+        encoded: BytesMut,
+    },
     /// Keys with their versions.
     Watched(Vec<Watched>),
     /// Long work on a snapshot of the store, to be done off the loop.
@@ -73,7 +86,38 @@ impl ReadBatch {
         matches!(&*self.queries, [query] if query.is_about_node())
     }
 
-    /// Answers from the present state of the store.
+    /// What the client waits for, if it does.
+    pub fn blocking(&self) -> Option<&Blocking> {
+        match &*self.queries {
+            [Query::Waiting(_, _, blocking)] => Some(blocking),
+            _ => None,
+        }
+    }
+
+    /// Answers from the present state of the store, or calls `wake` when items are added to one of the keys.
+    pub fn answer_or_wait(mut self, store: &Store, at: At, wake: impl Fn() + Send + Sync + 'static) -> Answer {
+        let version = self.version;
+        if let [Query::Waiting(_, arguments, _)] = &mut *self.queries {
+            let view = View::new(store, at, random::fresh());
+            let decoded = decode_arguments(arguments).expect("this process encoded them");
+            if let Some(fixed) = streams::fix_places(&view, &decoded) {
+                let fixed: Vec<&[u8]> = fixed.iter().map(Vec::as_slice).collect();
+                *arguments = encode_arguments(&fixed);
+            }
+        }
+        let queries = self.queries.clone();
+        match (self.answer(store, at, &ServerInfo::default()), &*queries) {
+            (Answer::Replies { encoded, rest: None }, [Query::Waiting(_, _, blocking)])
+                if Blocking::is_nothing(&encoded) =>
+            {
+                let wait = store.waiters().wait(blocking.keys.clone(), wake);
+                Answer::Nothing { wait, batch: Self { queries, version }, encoded }
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Answers from the present state of the store. No question waits.
     pub fn answer(mut self, store: &Store, at: At, server: &ServerInfo) -> Answer {
         match &mut *self.queries {
             [Query::Keys(pattern)] => {
@@ -120,7 +164,7 @@ impl Query {
 
     fn answer(&self, view: &View<'_>, server: &ServerInfo, encoder: &mut Encoder<'_>) {
         match self {
-            Self::Command(read, arguments) => {
+            Self::Command(read, arguments) | Self::Waiting(read, arguments, _) => {
                 let arguments = decode_arguments(arguments).expect("this process encoded them");
                 answer(view, *read, &arguments[1..], encoder);
             }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use crate::kv::resp::{Encoder, Reply};
 
 use super::context::{Change, View};
+use super::errors::is;
 
 /// The description of a command, as in the reply to `COMMAND`, and the function that carries it out.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +26,7 @@ pub struct Spec {
     pub summary: &'static str,
     /// The reply to this write may be as long as a value.
     pub is_long: bool,
-    /// The place of the time for which this write waits until there is something to take.
+    /// The place of the time for which this command waits until there is something to take.
     pub timeout: Option<Timeout>,
 }
 
@@ -36,6 +37,8 @@ pub enum Timeout {
     First,
     /// The last.
     Last,
+    /// Behind the option `BLOCK`, without which the command does not wait, and in milliseconds.
+    Block,
 }
 
 /// The effect of a command.
@@ -93,6 +96,8 @@ pub enum Keys {
     Counted(usize),
     /// The first argument, and as many after the second as that one tells.
     FirstAndCounted,
+    /// The first half of what follows the option `STREAMS`.
+    Streams,
 }
 
 impl Spec {
@@ -136,6 +141,10 @@ impl Spec {
             }
             Keys::Counted(at) => counted(at).map(<[_]>::to_vec),
             Keys::FirstAndCounted => Some([arguments.get(1..2)?, counted(2)?].concat()),
+            Keys::Streams => {
+                let behind = arguments.get(option(arguments, "streams")? + 1..)?;
+                Some(behind[..behind.len() / 2].to_vec())
+            }
         }
     }
 
@@ -150,7 +159,7 @@ impl Spec {
         let flags = self.flags.iter().map(|flag| Reply::Status(flag)).collect();
         let place = |place: usize| i64::try_from(place).expect("places are small");
         let (first, last, step) = match self.keys {
-            Keys::None | Keys::Counted(_) => (0, 0, 0),
+            Keys::None | Keys::Counted(_) | Keys::Streams => (0, 0, 0),
             Keys::Range(first, last, step) => (place(first), last, place(step)),
             Keys::FirstAndCounted => (1, 1, 1),
         };
@@ -196,7 +205,7 @@ impl Spec {
         Self { is_long: true, ..self }
     }
 
-    /// A write that waits until there is something to take.
+    /// It waits until there is something to take.
     pub(super) const fn waits(self, timeout: Timeout) -> Self {
         Self { timeout: Some(timeout), flags: WAITING, is_long: true, ..self }
     }
@@ -216,6 +225,23 @@ impl Spec {
 pub(super) fn takes(arity: i64, arguments: usize) -> bool {
     let wanted = usize::try_from(arity.unsigned_abs()).expect("arities are small");
     if arity < 0 { arguments >= wanted } else { arguments == wanted }
+}
+
+/// The place of an option of `XREAD` or `XREADGROUP`.
+pub(super) fn option(arguments: &[&[u8]], name: &str) -> Option<usize> {
+    let mut at = 1;
+    while let Some(argument) = arguments.get(at) {
+        if is(argument, name) {
+            return Some(at);
+        }
+        at += match argument.to_ascii_lowercase().as_slice() {
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            b"noack" => 1,
+            _ => return None,
+        };
+    }
+    None
 }
 
 pub(super) const READ: &[&str] = &["readonly", "fast"];
@@ -246,6 +272,7 @@ static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
         super::sets::COMMANDS,
         super::sort::COMMANDS,
         super::sorted_sets::COMMANDS,
+        super::streams::COMMANDS,
         super::strings::COMMANDS,
     ];
     let mut all: Vec<_> = groups.into_iter().flatten().collect();
@@ -284,6 +311,9 @@ mod tests {
         assert_eq!(keys("sintercard 2 a b limit 1").as_deref(), Some("a b"));
         assert_eq!(keys("sintercard 3 a b"), None);
         assert_eq!(keys("bitop and to a b").as_deref(), Some("to a b"));
+        assert_eq!(keys("xread count 2 block 0 streams a streams 1 $").as_deref(), Some("a streams"));
+        assert_eq!(keys("xreadgroup group streams block noack streams a >").as_deref(), Some("a"));
+        assert_eq!(keys("xread count 2 block 0 1 2"), None);
         assert_eq!(keys("ping").as_deref(), Some(""));
     }
 }

@@ -327,7 +327,7 @@ impl Connection {
         let (replies, rest) = match answer {
             Ok(Answer::Replies { encoded, rest }) => (encoded, rest),
             Ok(Answer::Scan(scan)) => (scan.run(), None),
-            Ok(Answer::Waiting(_)) => panic!("a read was answered by a wait"),
+            Ok(Answer::Waiting(_) | Answer::Nothing { .. }) => panic!("a read was answered by a wait"),
             Ok(Answer::Watched(keys)) => {
                 watched = keys;
                 (BytesMut::from(&b"+OK\r\n"[..]), None)
@@ -347,6 +347,7 @@ impl Connection {
         };
         self.held_bytes += length;
         self.reading -= usize::from(is_answered);
+        self.is_blocked = false;
         self.transaction.watch(watched);
         self.release();
     }

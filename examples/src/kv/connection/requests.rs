@@ -126,7 +126,7 @@ impl Connection {
     /// Adds a command to the open transaction and returns the reply.
     fn queue(&mut self, parsed: &Result<Command<'_>, Reply>, arguments: &[&[u8]]) -> Reply {
         let refusal = match parsed {
-            Ok(Command::Write(_) | Command::Read(Query::Command(..) | Query::Keys(_))) => {
+            Ok(Command::Write(_) | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))) => {
                 if self.transaction.push(encode_arguments(arguments), self.limits.command_bytes_max) {
                     return Reply::Status("QUEUED");
                 }
@@ -177,7 +177,9 @@ impl Connection {
     /// Adds a read to the group. `None` if it must not begin yet.
     fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
         let is_alone = query.is_alone();
-        if self.writing > 0 || (is_alone && group.is_some()) {
+        // The answer to an earlier read must not be taken for that of one that waits.
+        let waits = matches!(query, Query::Waiting(..)) && self.reading > 0;
+        if self.writing > 0 || waits || (is_alone && group.is_some()) {
             return None;
         }
         // Reads about the node must be answered without a quorum, and a transaction must not depend on what is old.
@@ -212,6 +214,7 @@ impl Connection {
                 self.reading += 1;
                 let count = queries.len();
                 let batch = ReadBatch { queries, version };
+                self.is_blocked = batch.blocking().is_some();
                 (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
             }
         };

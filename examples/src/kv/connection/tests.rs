@@ -489,6 +489,44 @@ fn nothing_behind_a_command_that_waits_begins_before_it_is_answered() {
 }
 
 #[test]
+fn a_read_that_waits_begins_alone_and_holds_up_what_is_behind_it() {
+    let mut client = Client::new();
+    client.send("GET a\r\nXREAD BLOCK 1500 STREAMS s t 0 $\r\nPING\r\n");
+    let Some(Work::Read { slot: first, batch: get, .. }) = client.connection.next_work() else {
+        panic!("it is no read");
+    };
+    assert_eq!((get.queries.len(), get.blocking()), (1, None));
+    assert!(client.connection.next_work().is_none(), "the answer to the first read would be taken for the other's");
+    let answer = get.answer(&client.store, NOW, &ServerInfo::default());
+    client.connection.on_read(first, Ok(answer));
+    let Some(Work::Read { slot, batch, .. }) = client.connection.next_work() else {
+        panic!("it does not begin");
+    };
+    let blocking = batch.blocking().unwrap();
+    assert_eq!(blocking.keys, [Box::from(&b"s"[..]), Box::from(&b"t"[..])]);
+    assert_eq!(blocking.timeout, Some(std::time::Duration::from_millis(1_500)));
+    assert!(client.connection.next_work().is_none());
+    let answer = batch.answer(&client.store, NOW, &ServerInfo::default());
+    client.connection.on_read(slot, Ok(answer));
+    assert!(client.connection.next_work().is_none());
+    assert_eq!(client.received(), "$-1\r\n*-1\r\n+PONG\r\n");
+}
+
+#[test]
+fn a_read_without_the_option_or_in_a_transaction_does_not_wait() {
+    for request in ["XREAD STREAMS s 0\r\n", "XREAD BLOCK x STREAMS s 0\r\n", "XREAD BLOCK -1 STREAMS s 0\r\n"] {
+        let mut client = Client::new();
+        client.send(request);
+        let work = client.connection.next_work();
+        assert!(matches!(&work, Some(Work::Read { batch, .. }) if batch.blocking().is_none()), "{request}: {work:?}");
+    }
+    let mut client = Client::new();
+    client.send("MULTI\r\nXREAD BLOCK 0 STREAMS s 0\r\nXREADGROUP GROUP g c BLOCK 0 STREAMS s >\r\nEXEC\r\n");
+    let work = client.connection.next_work();
+    assert!(matches!(work, Some(Work::Write { blocking: None, .. })), "{work:?}");
+}
+
+#[test]
 fn a_client_that_has_gone_is_waited_for_no_longer() {
     let mut client = Client::new();
     client.send("BLPOP a 0\r\n");

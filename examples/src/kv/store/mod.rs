@@ -23,7 +23,10 @@ mod waiters;
 pub use number::{add_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
-pub use value::{Collection, Hash, List, Members, Pair, Set, SortedSet, Value};
+pub use value::{
+    Collection, Consumer, Group, Hash, List, Members, Pair, Pending, Set, SortedSet, Stream, StreamEntry, StreamId,
+    Value,
+};
 pub use waiters::{Wait, Waiters};
 
 use crate::kv::random;
@@ -311,8 +314,9 @@ impl Store {
         };
         let (weight, digest) = (record.weight(), record.digest());
         let (value, version) = record.value_mut().ok_or(WrongType)?;
+        let news = value.news();
         let result = change(C::of_mut(value).ok_or(WrongType)?);
-        let is_empty = value.is_empty();
+        let (is_empty, has_news) = (value.is_empty(), value.news() != news);
         let version = std::mem::replace(version, self.revision + 1);
         if record.digest() == digest {
             *record.value_mut().expect("it is a collection").1 = version;
@@ -323,7 +327,7 @@ impl Store {
         self.digest = self.digest.wrapping_sub(digest).wrapping_add(record.digest());
         if is_empty {
             self.take(hash, key);
-        } else {
+        } else if has_news {
             self.waiters.wake(key);
         }
         Ok(result)
@@ -404,6 +408,10 @@ impl Store {
     fn take(&mut self, hash: u32, key: &[u8]) -> Option<Record> {
         let removed = self.table.remove(hash, key)?;
         self.forget(&removed);
+        if matches!(removed.as_value(), Some(Value::Stream(_))) {
+            // Who waits as a member of a group has to hear that it is gone.
+            self.waiters.wake(key);
+        }
         Some(removed)
     }
 

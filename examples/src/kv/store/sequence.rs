@@ -73,17 +73,23 @@ impl Sequence {
 
     /// The items from a place on.
     pub(in crate::kv::store) fn iter_from(&self, index: usize) -> impl Iterator<Item = &[u8]> {
-        let end = Place { chunk: self.chunks.len(), within: 0 };
-        let Place { chunk, within } = self.locate(index).unwrap_or(end);
+        self.iter_at(self.locate(index).unwrap_or(self.behind()))
+    }
+
+    /// The items before a place, the last one first.
+    pub(in crate::kv::store) fn iter_back_from(&self, end: usize) -> impl Iterator<Item = &[u8]> {
+        self.iter_back_at(self.locate(end).unwrap_or(self.behind()))
+    }
+
+    /// As [`iter_from`](Self::iter_from), but takes a few steps however many items there are.
+    pub(in crate::kv::store) fn iter_at(&self, Place { chunk, within }: Place) -> impl Iterator<Item = &[u8]> {
         let rest = self.chunks.get(chunk + 1..).unwrap_or_default();
         let first = self.chunks.get(chunk..).and_then(<[Chunk]>::first);
         first.into_iter().flat_map(move |chunk| chunk.items(within)).chain(rest.iter().flat_map(|chunk| chunk.items(0)))
     }
 
-    /// The items before a place, the last one first.
-    pub(in crate::kv::store) fn iter_back_from(&self, end: usize) -> impl Iterator<Item = &[u8]> {
-        let behind = Place { chunk: self.chunks.len(), within: 0 };
-        let Place { chunk, within } = self.locate(end).unwrap_or(behind);
+    /// As [`iter_back_from`](Self::iter_back_from), but takes a few steps however many items there are.
+    pub(in crate::kv::store) fn iter_back_at(&self, Place { chunk, within }: Place) -> impl Iterator<Item = &[u8]> {
         let first = self.chunks.get(chunk).map(|chunk| chunk.items(0).take(within).rev());
         let before = self.chunks[..chunk].iter().rev().flat_map(|chunk| chunk.items(0).rev());
         first.into_iter().flatten().chain(before)
@@ -220,6 +226,11 @@ impl Sequence {
         self.chunks.drain(gone);
         self.join(first.saturating_sub(1));
         self.join(first);
+    }
+
+    /// The place behind all chunks.
+    fn behind(&self) -> Place {
+        Place { chunk: self.chunks.len(), within: 0 }
     }
 
     /// Joins a chunk with the next if both are small.

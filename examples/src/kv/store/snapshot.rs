@@ -4,8 +4,9 @@
 //! scripts as u32, and each one's SHA-1 and text; then the records; then 0, the number of records and the digest as
 //! u64. A record: its kind, deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if
 //! the value is small, the number of items as u32, and the items. Texts, keys, values and items begin with their length
-//! as u32. Numbers are little-endian. Records have no particular order, so two snapshots of equal stores may differ in
-//! their bytes, but restore equal stores.
+//! as u32. A stream's items are followed by its ids, the number of groups as u32, and for each one its name and place,
+//! its consumers, and what is pending, both as items. Numbers are little-endian. Records have no particular order, so
+//! two snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
@@ -13,7 +14,7 @@ use super::record::{Head, Record};
 use super::scripts::Scripts;
 use super::sequence::Sequence;
 use super::table::Table;
-use super::value::{Hash, List, Members, Set, SortedSet, Value};
+use super::value::{Hash, List, Members, Parts, Set, SortedSet, Stream, Value};
 use super::{Store, VALUE_BYTES_MAX};
 
 /// The version that this program writes, and the newest it reads.
@@ -109,6 +110,7 @@ fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
         Some(Value::Hash(_)) => HASH,
         Some(Value::Set(_)) => SET,
         Some(Value::SortedSet(_)) => SORTED_SET,
+        Some(Value::Stream(_)) => STREAM,
     };
     writer.write_all(&[kind])?;
     writer.write_all(&record.deadline().unwrap_or(0).to_le_bytes())?;
@@ -121,7 +123,21 @@ fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
             write_items(writer, members.is_small(), members.len(), members.items().iter())
         }
         Some(Value::SortedSet(set)) => write_items(writer, set.is_small(), set.len(), set.items().iter()),
+        Some(Value::Stream(stream)) => write_stream(writer, stream),
     }
+}
+
+fn write_stream(writer: &mut impl Write, stream: &Stream) -> io::Result<()> {
+    write_items(writer, true, stream.len(), stream.items().iter())?;
+    let parts = stream.parts();
+    write_bytes(writer, &parts.head)?;
+    writer.write_all(&u32::try_from(parts.groups.len()).map_err(io::Error::other)?.to_le_bytes())?;
+    for (head, consumers, pending) in &parts.groups {
+        write_bytes(writer, head)?;
+        write_items(writer, true, consumers.len(), consumers.iter())?;
+        write_items(writer, true, pending.len(), pending.iter())?;
+    }
+    Ok(())
 }
 
 fn write_items<'a>(
@@ -193,13 +209,13 @@ fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<()
         let value = read_bytes(reader)?;
         Record::text(&mut store.scratch, head, &[&value])
     } else {
-        let is_small = flag(reader)?;
-        let items = read_items(reader)?;
+        let (is_small, items) = read_items(reader)?;
         let value = match kind {
             LIST => Some(Value::List(List::from_items(items))),
             HASH => Members::from_items(items, is_small).map(|members| Value::Hash(Hash(members))),
             SET => Members::from_items(items, is_small).map(|members| Value::Set(Set(members))),
             SORTED_SET => SortedSet::from_items(items, is_small).map(Value::SortedSet),
+            STREAM => read_parts(reader)?.build(items).map(Value::Stream),
             _ => None,
         };
         Record::object(head, value.filter(|value| !value.is_empty()).ok_or(RestoreError::Malformed)?)
@@ -208,11 +224,21 @@ fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<()
     Ok(())
 }
 
-fn read_items(reader: &mut impl Read) -> Result<Sequence, RestoreError> {
+fn read_parts(reader: &mut impl Read) -> Result<Parts, RestoreError> {
+    let mut parts = Parts { head: read_bytes(reader)?, ..Parts::default() };
+    for _ in 0..u32::from_le_bytes(array(reader)?) {
+        parts.groups.push((read_bytes(reader)?, read_items(reader)?.1, read_items(reader)?.1));
+    }
+    Ok(parts)
+}
+
+/// Whether the value is small, and its items.
+fn read_items(reader: &mut impl Read) -> Result<(bool, Sequence), RestoreError> {
+    let is_small = flag(reader)?;
     let count = u32::from_le_bytes(array(reader)?);
     let mut failed = None;
     let items = (0..count).map_while(|_| read_bytes(reader).map_err(|error| failed = Some(error)).ok()).collect();
-    failed.map_or(Ok(items), Err)
+    failed.map_or(Ok((is_small, items)), Err)
 }
 
 fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
@@ -246,6 +272,7 @@ const LIST: u8 = 2;
 const HASH: u8 = 3;
 const SET: u8 = 4;
 const SORTED_SET: u8 = 5;
+const STREAM: u8 = 6;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// A pair of the longest name and the longest data, and their length.
 const ITEM_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 16;

@@ -69,6 +69,8 @@ fn a_write_to_a_key_that_has_ended_finds_none() {
         ("RPUSH key a", "LPUSHX key a", ":0"),
         ("HSET key a 1", "HINCRBY key a 1", ":1"),
         ("ZADD key 1 a", "ZINCRBY key 1 a", "$1\r\n1"),
+        ("XADD key 5-0 a 1", "XADD key 4-0 a 1", "$3\r\n4-0"),
+        ("XADD key 5-0 a 1", "XADD key NOMKSTREAM 6-0 a 1", "$-1"),
     ] {
         let mut store = Store::new();
         run(&mut store, 1_000, before);
@@ -169,7 +171,13 @@ fn mixed() -> Store {
         }
         run(&mut store, 0, &format!("HSET hash {number} {}", number * 2));
         run(&mut store, 0, &format!("ZADD zset {} {number}", number % 7));
+        run(&mut store, 0, &format!("XADD stream * number {number}"));
     }
+    for command in ["XGROUP CREATE stream g 0", "XGROUP CREATE none g $ MKSTREAM", "XDEL stream 0-7"] {
+        run(&mut store, 0, command);
+    }
+    run(&mut store, 0, "XREADGROUP GROUP g alice COUNT 150 STREAMS stream >");
+    run(&mut store, 0, "XREADGROUP GROUP g bob COUNT 50 STREAMS stream >");
     for command in ["RPUSH l a b", "SADD u a b", "HSET h a 1 b 2", "ZADD z 1 a 2 b", "PEXPIRE set 9", "PEXPIRE s7 9"] {
         run(&mut store, 0, command);
     }
@@ -195,6 +203,12 @@ fn a_snapshot_stands_still_and_restores_the_same_store() {
         "HDEL h a b",
         "ZINCRBY z 1 a",
         "SET s9 x",
+        "XADD stream 9-9 a b",
+        "XTRIM stream MAXLEN 200",
+        "XACK stream g 0-20",
+        "XCLAIM stream g alice 0 0-199",
+        "XGROUP DELCONSUMER stream g bob",
+        "XGROUP SETID none g 7",
     ] {
         run(&mut store, 0, command);
         check(&store);
@@ -203,13 +217,21 @@ fn a_snapshot_stands_still_and_restores_the_same_store() {
     let mut bytes = Vec::new();
     snapshot.write(&mut bytes).unwrap();
     assert_eq!(bytes, before);
-    assert_eq!(snapshot.keys(9).count(), 306);
+    assert_eq!(snapshot.keys(9).count(), 308);
     let mut restored = Store::restore(&mut &bytes[..]).unwrap();
-    assert_eq!((restored.digest(), restored.weight(), restored.len(0)), (digest, weight, 308));
+    assert_eq!((restored.digest(), restored.weight(), restored.len(0)), (digest, weight, 310));
     check(&restored);
     // The restored store answers as the one that wrote the snapshot did.
     let mut again = Store::restore(&mut &bytes[..]).unwrap();
-    for command in ["SPOP set 3", "SRANDMEMBER u", "LRANGE list 100 110", "ZRANGE zset 0 3 WITHSCORES", "HGETALL h"] {
+    for command in [
+        "SPOP set 3",
+        "SRANDMEMBER u",
+        "LRANGE list 100 110",
+        "ZRANGE zset 0 3 WITHSCORES",
+        "HGETALL h",
+        "XINFO STREAM stream FULL COUNT 0",
+        "XAUTOCLAIM stream g carol 0 0-100",
+    ] {
         assert_eq!(run(&mut restored, 0, command), run(&mut again, 0, command));
     }
     assert_eq!(restored.version(0, b"h"), again.version(0, b"h"));
@@ -218,8 +240,11 @@ fn a_snapshot_stands_still_and_restores_the_same_store() {
 #[test]
 fn a_damaged_snapshot_is_refused() {
     let mut store = Store::new();
-    for command in ["SET key value PX 7", "RPUSH l a bc", "HSET h f v", "SADD s m", "ZADD z 1.5 m"] {
+    for command in ["SET key value PX 7", "RPUSH l a bc", "HSET h f v", "SADD s m", "ZADD z 1.5 m", "XADD x 1-1 f v"] {
         run(&mut store, 0, command);
+    }
+    for command in ["XGROUP CREATE x g 0", "XREADGROUP GROUP g c STREAMS x >"] {
+        run(&mut store, 5, command);
     }
     let mut bytes = Vec::new();
     store.snapshot().write(&mut bytes).unwrap();
@@ -259,6 +284,11 @@ fn snapshots_are_those_of_the_first_release() {
             "ZADD k 1 m",
             b"\x05\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0k\x01\x01\0\0\0\x09\0\0\0\xbf\xf0\0\0\0\0\0\0m",
         ),
+        (
+            "XADD k 1-2 f v",
+            b"\x06\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0k\x01\x01\0\0\0\x14\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\x01f\x01v\
+            \x28\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0",
+        ),
     ] {
         store.clear();
         store.revision = 1;
@@ -281,6 +311,49 @@ fn integers_are_read_as_strictly_as_redis_reads_them() {
     }
     for text in bad {
         assert_eq!(parse_integer(text.as_bytes()), None, "{text:?}");
+    }
+}
+
+#[test]
+fn ids_of_entries_follow_the_time_of_the_log_and_never_go_back() {
+    let mut store = Store::new();
+    for (log_time, id) in [(5, "5-0"), (5, "5-1"), (9, "9-0"), (9, "9-1")] {
+        assert_eq!(run(&mut store, log_time, "XADD s * a b"), format!("$3\r\n{id}"));
+    }
+    run(&mut store, 9, "XADD s 20-7 a b");
+    assert_eq!(run(&mut store, 10, "XADD s * a b"), "$4\r\n20-8");
+    let mut other = restored(&store);
+    run(&mut other, 10, "XDEL s 20-8");
+    assert_eq!(run(&mut other, 10, "XADD s * a b"), "$4\r\n20-9");
+}
+
+/// Whoever waits for a stream looks at it again when entries come, when a group goes, and at no other time: each look
+/// of a member of a group is an entry of the log.
+#[test]
+fn who_waits_for_a_stream_is_woken_by_entries_and_by_the_end_of_a_group() {
+    let mut store = Store::new();
+    run(&mut store, 0, "XADD s 1-0 a b");
+    run(&mut store, 0, "XGROUP CREATE s g 0");
+    let woken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&woken);
+    let wake = move || {
+        count.fetch_add(1, AtomicOrdering::Relaxed);
+    };
+    let _wait = store.waiters().wait(vec![Box::from(&b"s"[..])], wake);
+    for (command, wakes) in [
+        ("XREADGROUP GROUP g c STREAMS s >", 0),
+        ("XREADGROUP GROUP g c STREAMS s >", 0),
+        ("XREADGROUP GROUP g c STREAMS s 0", 0),
+        ("XCLAIM s g d 0 1-0", 0),
+        ("XACK s g 1-0", 0),
+        ("XADD s 2-0 a b", 1),
+        ("XDEL s 2-0", 0),
+        ("XGROUP DESTROY s g", 1),
+        ("DEL s", 1),
+        ("XADD s 1-0 a b", 1),
+    ] {
+        run(&mut store, 0, command);
+        assert_eq!(woken.swap(0, AtomicOrdering::Relaxed), wakes, "{command}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The functions that scripts call and that are not written in Lua.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -12,7 +13,7 @@ use crate::kv::store::format_number;
 
 use super::super::context::Change;
 use super::super::execute;
-use super::super::spec::{Action, Spec};
+use super::super::spec::{Action, Spec, Timeout, option};
 use super::{Steps, convert, json, sha1_hex, spend};
 
 /// The error of a command that a script gave with `redis.call`.
@@ -118,22 +119,27 @@ fn argument(value: &Value) -> mlua::Result<Vec<u8>> {
 }
 
 /// Reason why a script may not give this command.
-fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<&'static str> {
+fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
     let Some(name) = arguments.first() else {
-        return Some("ERR Please specify at least one argument for this redis lib call");
+        return Some("ERR Please specify at least one argument for this redis lib call".into());
     };
     let Some(spec) = Spec::find(name) else {
-        return Some("ERR Unknown Redis command called from script");
+        return Some("ERR Unknown Redis command called from script".into());
     };
     if !spec.takes(arguments.len()) {
-        return Some("ERR Wrong number of args calling Redis command from script");
+        return Some("ERR Wrong number of args calling Redis command from script".into());
     }
+    let never_waits = spec.timeout.is_none_or(|timeout| timeout == Timeout::Block);
     match spec.action {
-        Action::Connection(_) => Some("ERR This Redis command is not allowed from script"),
-        Action::Write(_) if spec.group == "scripting" || spec.timeout.is_some() => {
-            Some("ERR This Redis command is not allowed from script")
+        _ if spec.timeout == Some(Timeout::Block) && option(arguments, "block").is_some() => {
+            let name = String::from_utf8_lossy(name);
+            Some(format!("ERR {name} command is not allowed with BLOCK option from scripts").into())
         }
-        Action::Write(_) if reads_only => Some("ERR Write commands are not allowed from read-only scripts."),
+        Action::Connection(_) => Some("ERR This Redis command is not allowed from script".into()),
+        Action::Write(_) if spec.group == "scripting" || !never_waits => {
+            Some("ERR This Redis command is not allowed from script".into())
+        }
+        Action::Write(_) if reads_only => Some("ERR Write commands are not allowed from read-only scripts.".into()),
         _ => None,
     }
 }

@@ -4,10 +4,13 @@ mod list;
 mod members;
 mod pair;
 mod sorted_set;
+mod stream;
 
 pub use list::List;
 pub use members::{Members, Pair};
 pub use sorted_set::SortedSet;
+pub(super) use stream::Parts;
+pub use stream::{Consumer, Group, Pending, Stream, StreamEntry, StreamId};
 
 /// A value of several items.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub enum Value {
     Set(Set),
     /// Members by score.
     SortedSet(SortedSet),
+    /// Entries by id, and the groups that read them.
+    Stream(Stream),
 }
 
 /// Fields with values.
@@ -62,14 +67,16 @@ collection!(List);
 collection!(Hash);
 collection!(Set);
 collection!(SortedSet);
+collection!(Stream);
 
 impl Value {
-    /// Returns true if there is no item. A store holds no such value.
+    /// Returns true if there is no item. A store holds no such value, but a stream stays without entries.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::List(list) => list.is_empty(),
             Self::Hash(Hash(members)) | Self::Set(Set(members)) => members.is_empty(),
             Self::SortedSet(members) => members.is_empty(),
+            Self::Stream(_) => false,
         }
     }
 
@@ -79,6 +86,7 @@ impl Value {
             Self::List(list) => list.len(),
             Self::Hash(Hash(members)) | Self::Set(Set(members)) => members.len(),
             Self::SortedSet(members) => members.len(),
+            Self::Stream(stream) => stream.len(),
         }
     }
 
@@ -88,6 +96,7 @@ impl Value {
             Self::List(list) => list.bytes(),
             Self::Hash(Hash(members)) | Self::Set(Set(members)) => members.bytes(),
             Self::SortedSet(members) => members.bytes(),
+            Self::Stream(stream) => stream.bytes(),
         }
     }
 
@@ -98,7 +107,16 @@ impl Value {
             Self::Hash(Hash(members)) => (2, members.digest()),
             Self::Set(Set(members)) => (3, members.digest()),
             Self::SortedSet(members) => (4, members.digest()),
+            Self::Stream(stream) => (5, stream.digest()),
         };
         super::digest::mix(content, kind)
+    }
+
+    /// A number that changes when those who wait for the value have to look again.
+    pub(super) fn news(&self) -> u64 {
+        match self {
+            Self::Stream(stream) => stream.news(),
+            other => other.digest(),
+        }
     }
 }

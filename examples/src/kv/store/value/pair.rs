@@ -3,6 +3,13 @@
 /// Puts a pair into `out`, which is emptied first.
 pub(super) fn write<'a>(out: &'a mut Vec<u8>, name: &[u8], data: &[u8]) -> &'a [u8] {
     out.clear();
+    put(out, name);
+    out.extend_from_slice(data);
+    out
+}
+
+/// Appends a name, its length before it.
+pub(super) fn put(out: &mut Vec<u8>, name: &[u8]) {
     let mut rest = name.len();
     while rest >= 0x80 {
         out.push(rest.to_le_bytes()[0] | 0x80);
@@ -10,8 +17,6 @@ pub(super) fn write<'a>(out: &'a mut Vec<u8>, name: &[u8], data: &[u8]) -> &'a [
     }
     out.push(rest.to_le_bytes()[0]);
     out.extend_from_slice(name);
-    out.extend_from_slice(data);
-    out
 }
 
 /// The name and the data of an item, which [`write`] made.
