@@ -13,6 +13,7 @@ mod connection;
 mod context;
 mod errors;
 mod execute;
+mod geo;
 mod glob;
 mod hashes;
 mod info;

@@ -96,6 +96,8 @@ pub enum Keys {
     Counted(usize),
     /// The first argument, and as many after the second as that one tells.
     FirstAndCounted,
+    /// The first argument, and the one behind the last option `STORE` or `STOREDIST` from this place on.
+    FirstAndStored(usize),
     /// The first half of what follows the option `STREAMS`.
     Streams,
 }
@@ -141,6 +143,11 @@ impl Spec {
             }
             Keys::Counted(at) => counted(at).map(<[_]>::to_vec),
             Keys::FirstAndCounted => Some([arguments.get(1..2)?, counted(2)?].concat()),
+            Keys::FirstAndStored(from) => {
+                let mut options = arguments.get(from..).unwrap_or_default().windows(2);
+                let stored = options.rfind(|pair| is(pair[0], "store") || is(pair[0], "storedist"));
+                Some(arguments.get(1..2)?.iter().chain(stored.map(|pair| &pair[1])).copied().collect())
+            }
             Keys::Streams => {
                 let behind = arguments.get(option(arguments, "streams")? + 1..)?;
                 Some(behind[..behind.len() / 2].to_vec())
@@ -161,7 +168,7 @@ impl Spec {
         let (first, last, step) = match self.keys {
             Keys::None | Keys::Counted(_) | Keys::Streams => (0, 0, 0),
             Keys::Range(first, last, step) => (place(first), last, place(step)),
-            Keys::FirstAndCounted => (1, 1, 1),
+            Keys::FirstAndCounted | Keys::FirstAndStored(_) => (1, 1, 1),
         };
         let empty = || Reply::Array(Vec::new());
         Reply::Array(vec![
@@ -264,6 +271,7 @@ static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
         super::bits::COMMANDS,
         super::blocking::COMMANDS,
         super::connection::COMMANDS,
+        super::geo::COMMANDS,
         super::hashes::COMMANDS,
         super::keys::COMMANDS,
         super::lists::COMMANDS,
@@ -311,6 +319,8 @@ mod tests {
         assert_eq!(keys("sintercard 2 a b limit 1").as_deref(), Some("a b"));
         assert_eq!(keys("sintercard 3 a b"), None);
         assert_eq!(keys("bitop and to a b").as_deref(), Some("to a b"));
+        assert_eq!(keys("georadius a 1 2 3 km asc store b").as_deref(), Some("a b"));
+        assert_eq!(keys("georadiusbymember a store 3 km storedist b").as_deref(), Some("a b"));
         assert_eq!(keys("xread count 2 block 0 streams a streams 1 $").as_deref(), Some("a streams"));
         assert_eq!(keys("xreadgroup group streams block noack streams a >").as_deref(), Some("a"));
         assert_eq!(keys("xread count 2 block 0 1 2"), None);

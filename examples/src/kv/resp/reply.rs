@@ -160,7 +160,11 @@ impl<'a> Encoder<'a> {
 
     /// A number with a fraction.
     pub fn double(&mut self, number: f64) {
-        let text = format_double(number);
+        self.double_text(&format_double(number));
+    }
+
+    /// A number with a fraction, in decimal notation.
+    pub fn double_text(&mut self, text: &str) {
         match self.version {
             Version::Resp2 => self.bulk(text.as_bytes()),
             Version::Resp3 => self.out.put_slice(format!(",{text}\r\n").as_bytes()),

@@ -20,7 +20,7 @@ mod table;
 mod value;
 mod waiters;
 
-pub use number::{add_decimals, format_double, format_number, parse_double, parse_integer};
+pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
 pub use value::{

@@ -61,6 +61,14 @@ pub fn format_number(number: f64, digits: usize) -> String {
     format!("{}e{sign}{:02}", without_zeros(mantissa), exponent.unsigned_abs())
 }
 
+/// A number with at most 17 digits behind the point, as Redis shows degrees.
+pub fn format_decimals(number: f64) -> String {
+    match without_zeros(&format!("{number:.17}")) {
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
 /// The sum of two numbers in decimal notation, exact where both have at most 17 digits behind the point and the sum
 /// fits. `None` if it is infinite.
 ///

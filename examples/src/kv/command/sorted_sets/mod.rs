@@ -215,7 +215,7 @@ impl AddOptions {
     }
 }
 
-fn add(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+pub(super) fn add(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (options, pairs) = AddOptions::parse(&rest[1..])?;
     if options.increments {
         return increment_by(change, rest[0], options, pairs[0], out);
