@@ -9,6 +9,7 @@ mod recording;
 mod register;
 mod server;
 mod small;
+mod work;
 
 #[path = "../../../two-phase-commit/tests/servers/mod.rs"]
 mod servers;
