@@ -13,6 +13,8 @@ use quorate_runtime::{LocalReplicaHandle, NotApplied, Outcome, ReadContext, Read
 
 use super::command::{About, Answer, At, Role};
 use super::connection::{Freshness, Reason, Written};
+use super::peers::Peers;
+use super::pubsub::{self, Request};
 use super::server::Backend;
 use super::status;
 use super::store::Store;
@@ -25,18 +27,19 @@ pub const GROUP: GroupId = GroupId(0);
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replica of [`GROUP`] on this loop's node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReplicaBackend<E: Election> {
     replica: LocalReplicaHandle<LogCore<E>, Store>,
     /// The address for clients of each node.
     clients: Rc<BTreeMap<u64, SocketAddr>>,
+    peers: Peers,
 }
 
 impl<E: Election> ReplicaBackend<E> {
-    /// The replica that `node` runs. `clients` are the addresses for clients of all nodes.
-    pub fn new(node: LocalHandle, clients: BTreeMap<u64, SocketAddr>) -> Self {
+    /// The replica that `node` runs. `clients` are the addresses for clients of all nodes, and `peers` asks them.
+    pub fn new(node: LocalHandle, clients: BTreeMap<u64, SocketAddr>, peers: Peers) -> Self {
         let replica = LocalReplicaHandle::new(node, GROUP).timeout(COMMAND_TIMEOUT);
-        Self { replica, clients: Rc::new(clients) }
+        Self { replica, clients: Rc::new(clients), peers }
     }
 }
 
@@ -58,6 +61,10 @@ impl<E: Election> Backend for ReplicaBackend<E> {
             Freshness::Local => self.replica.read_local(read),
         };
         async { answer.await.map_err(|error| not_read(&error)) }
+    }
+
+    fn ask_others(&self, request: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static {
+        self.peers.ask(request)
     }
 
     fn about(&self) -> impl Future<Output = About> + 'static {

@@ -2,11 +2,11 @@
 //!
 //! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
 //! [`command`] their commands.
-//! [`connection`] orders one client's requests and replies, and [`server`] gives connections their sockets. [`config`]
-//! is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`members`] the changes of
-//! members, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`backend`] connects
-//! connections to a replica, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the
-//! client's end of a connection.
+//! [`connection`] orders one client's requests and replies, [`server`] gives connections their sockets, and [`pubsub`]
+//! has the messages between clients. [`config`] is the cluster file, [`http`] the port for people, [`status`] the
+//! status that it shows, [`members`] the changes of members, [`logging`] the lines of the log, and [`descriptors`] the
+//! limit of open files. [`backend`] connects connections to a replica, [`node`] runs all of it on one loop, and
+//! [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
 
 mod accept;
 pub mod backend;
@@ -22,6 +22,8 @@ pub mod logging;
 mod machine;
 pub mod members;
 pub mod node;
+mod peers;
+pub mod pubsub;
 pub mod random;
 pub mod resp;
 pub mod server;

@@ -1,10 +1,12 @@
 //! One node: its replica, its clients and its http port, on a thread of its own.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use super::config::{ClusterConfig, Engine};
 use super::http::{HttpLimits, HttpServer, Pages};
 use super::members::{MemberAnswer, MemberRequest};
 use super::new_store;
+use super::peers::{self, Peers};
+use super::pubsub::Hub;
 use super::server::{ServerLimits, serve};
 use super::status::{GroupStatus, NodeStatus};
 use super::store::Store;
@@ -247,9 +251,12 @@ fn run<E: Election>(
     runtime.block_on(async {
         let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
-        let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses);
+        let (peers, requests) = Peers::open(Arc::clone(server.transport())).map_err(io::Error::other)?;
+        let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses, peers);
+        let hub = Rc::new(RefCell::new(Hub::default()));
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
-        let clients = serve(listener, backend, limits);
+        tokio::task::spawn_local(peers::serve(requests, Rc::clone(&hub)));
+        let clients = serve(listener, backend, hub, limits);
         // The caller waits for this. If it is gone, the node is not wanted.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());

@@ -3,7 +3,7 @@
 //! Each connection is one task on the loop that also runs the node. A turn of a task starts all work in its input,
 //! takes all ready answers, sends all replies in one write and reads once. So batches grow with the load.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::accept::accept;
 use super::command::{About, Answer, At, Blocking, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
+use super::pubsub::{self, Hub, Request};
 use super::random;
 use super::store::Store;
 
@@ -38,6 +39,9 @@ pub trait Backend: Clone + 'static {
     fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
     where
         F: FnOnce(&Store, At) -> Answer + Send + 'static;
+
+    /// Asks all other nodes, and returns the answers that came in time.
+    fn ask_others(&self, request: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static;
 
     /// The node's part in its group, for `INFO` and `HELLO`.
     fn about(&self) -> impl Future<Output = About> + 'static;
@@ -68,13 +72,18 @@ impl Default for ServerLimits {
     }
 }
 
-/// Accepts clients until it is dropped. To be run within a [`tokio::runtime::LocalRuntime`]; connections are tasks of
-/// their own.
+/// Accepts clients, whose subscriptions are in `hub`, until it is dropped. To be run within a
+/// [`tokio::runtime::LocalRuntime`]; connections are tasks of their own.
 ///
 /// # Errors
 /// When the listener has no address.
-pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: ServerLimits) -> io::Result<Infallible> {
-    let server = Rc::new(Server::new(backend, limits, listener.local_addr()?.port()));
+pub async fn serve<B: Backend>(
+    listener: TcpListener,
+    backend: B,
+    hub: Rc<RefCell<Hub>>,
+    limits: ServerLimits,
+) -> io::Result<Infallible> {
+    let server = Rc::new(Server::new(backend, hub, limits, listener.local_addr()?.port()));
     loop {
         let stream = accept(&listener).await;
         let server = Rc::clone(&server);
@@ -89,6 +98,7 @@ pub async fn serve<B: Backend>(listener: TcpListener, backend: B, limits: Server
 /// State shared by the connections of one listener.
 struct Server<B> {
     backend: B,
+    hub: Rc<RefCell<Hub>>,
     limits: ServerLimits,
     port: u16,
     started: Instant,
@@ -107,6 +117,7 @@ struct Server<B> {
 /// Counts a connection, and the bytes of replies that wait in it, until it is dropped.
 struct Connected<'a, B> {
     server: &'a Server<B>,
+    id: i64,
     replies_bytes: usize,
 }
 
@@ -120,14 +131,16 @@ enum PendingAnswer {
     Write(Pin<Box<dyn Future<Output = Written>>>),
     Read(ReadFuture),
     Scan(JoinHandle<BytesMut>),
+    Ask(Pin<Box<dyn Future<Output = pubsub::Answer>>>),
 }
 
 type ReadFuture = Pin<Box<dyn Future<Output = Result<Answer, Reason>>>>;
 
 impl<B: Backend> Server<B> {
-    fn new(backend: B, limits: ServerLimits, port: u16) -> Self {
+    fn new(backend: B, hub: Rc<RefCell<Hub>>, limits: ServerLimits, port: u16) -> Self {
         Self {
             backend,
+            hub,
             limits,
             port,
             started: Instant::now(),
@@ -148,16 +161,17 @@ impl<B: Backend> Server<B> {
         if self.connected.get() >= self.limits.connections_max {
             return stream.write_all(b"-ERR max number of clients reached\r\n").await;
         }
-        let mut connected = Connected::new(self);
-        stream.set_nodelay(true)?;
         let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
+        let mut connected = Connected::new(self, id);
+        stream.set_nodelay(true)?;
         let mut connection = Connection::new(id, self.limits.connection);
         let mut pending = VecDeque::new();
         let mut commands = 0;
         loop {
             connection.set_moment(wall_ms(), random::fresh());
+            connection.set_subscriptions_room(self.hub.borrow().room(connection.subscriptions_bytes()));
             while let Some(work) = connection.next_work() {
-                self.begin(work, &mut pending);
+                self.begin(id, work, &mut pending);
             }
             self.count(connection.commands() - commands);
             commands = connection.commands();
@@ -167,7 +181,12 @@ impl<B: Backend> Server<B> {
             connected.note_replies(connection.replies_bytes());
             connection.set_replies_room(self.replies_room());
             let waits_for_client = connection.waits_for_client();
-            let turn = poll_fn(|context| poll_turn(context, &mut stream, &mut connection, &mut pending));
+            let turn = poll_fn(|context| {
+                if connection.is_subscribed() {
+                    self.take_messages(context, id, &mut connection)?;
+                }
+                poll_turn(context, &mut stream, &mut connection, &mut pending)
+            });
             if waits_for_client {
                 timeout(self.limits.patience, turn).await.map_err(|_| self.give_up())??;
             } else {
@@ -193,7 +212,22 @@ impl<B: Backend> Server<B> {
         io::Error::new(io::ErrorKind::TimedOut, "the client takes no replies")
     }
 
-    fn begin(&self, work: Work, pending: &mut VecDeque<Pending>) {
+    /// Hands messages to a client as far as it takes them.
+    fn take_messages(&self, context: &Context<'_>, id: i64, connection: &mut Connection) -> io::Result<()> {
+        let mut hub = self.hub.borrow_mut();
+        hub.watch(id, context.waker()).map_err(|error| {
+            self.give_up();
+            io::Error::other(error)
+        })?;
+        while connection.wants_messages()
+            && let Some(delivery) = hub.take(id)
+        {
+            connection.on_message(&delivery);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, id: i64, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
             Work::Write { slot, entry, blocking } => {
                 let answer = PendingAnswer::Write(match blocking {
@@ -208,6 +242,18 @@ impl<B: Backend> Server<B> {
                 let place = pending.partition_point(|other| other.slot < slot);
                 pending.insert(place, begun);
             }
+            Work::Ask { slot, request } => {
+                let mut answer = self.hub.borrow_mut().answer(&request);
+                let others = self.backend.ask_others(&request);
+                let answer = PendingAnswer::Ask(Box::pin(async move {
+                    others.await.into_iter().for_each(|other| answer.add(other));
+                    answer
+                }));
+                // The messages of an entry that was applied come before all work that was begun later.
+                let place = pending.partition_point(|other| other.slot < slot);
+                pending.insert(place, Pending { slot, answer });
+            }
+            Work::Subscriptions(changes) => self.hub.borrow_mut().change(id, changes),
         }
     }
 
@@ -247,10 +293,10 @@ impl<B: Backend> Server<B> {
 }
 
 impl<'a, B> Connected<'a, B> {
-    fn new(server: &'a Server<B>) -> Self {
+    fn new(server: &'a Server<B>, id: i64) -> Self {
         server.connected.set(server.connected.get() + 1);
         server.connected_gauge.increment(1);
-        Self { server, replies_bytes: 0 }
+        Self { server, id, replies_bytes: 0 }
     }
 
     fn note_replies(&mut self, bytes: usize) {
@@ -262,6 +308,7 @@ impl<'a, B> Connected<'a, B> {
 impl<B> Drop for Connected<'_, B> {
     fn drop(&mut self) {
         self.note_replies(0);
+        self.server.hub.borrow_mut().leave(self.id);
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
     }
@@ -382,6 +429,10 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
                     let found = found.map(|encoded| Answer::Replies { encoded, rest: None });
                     connection.on_read(*slot, found.map_err(|_| Reason::Shutdown));
                 }
+                Poll::Pending => break,
+            },
+            PendingAnswer::Ask(asked) => match asked.as_mut().poll(context) {
+                Poll::Ready(answer) => connection.on_asked(*slot, answer),
                 Poll::Pending => break,
             },
         }

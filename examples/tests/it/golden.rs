@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use quorate_examples::kv::command::{At, ServerInfo, apply};
 use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
+use quorate_examples::kv::pubsub::Hub;
 use quorate_examples::kv::resp::split_inline;
 use quorate_examples::kv::store::Store;
 
@@ -203,18 +204,21 @@ impl Drop for RedisServer {
 /// The code under test: a connection and a store in one process, which answers at once.
 struct OneStore {
     store: Store,
+    hub: Hub,
     connection: Connection,
     connections: i64,
 }
 
 impl OneStore {
     fn new() -> Self {
-        Self { store: Store::new(), connection: Connection::new(0, ConnectionLimits::default()), connections: 0 }
+        let connection = Connection::new(0, ConnectionLimits::default());
+        Self { store: Store::new(), hub: Hub::default(), connection, connections: 0 }
     }
 }
 
 impl Speaker for OneStore {
     fn connect(&mut self) {
+        self.hub.leave(self.connections);
         self.connections += 1;
         self.connection = Connection::new(self.connections, ConnectionLimits::default());
         self.connection.set_moment(NOW, 0);
@@ -222,20 +226,29 @@ impl Speaker for OneStore {
 
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
         self.connection.input().extend_from_slice(request);
-        while let Some(work) = self.connection.next_work() {
+        let connection = &mut self.connection;
+        loop {
+            connection.set_subscriptions_room(self.hub.room(connection.subscriptions_bytes()));
+            let Some(work) = connection.next_work() else { break };
             match work {
+                Work::Ask { slot, request } => {
+                    let answer = self.hub.answer(&request);
+                    std::iter::from_fn(|| self.hub.take(self.connections)).for_each(|it| connection.on_message(&it));
+                    connection.on_asked(slot, answer);
+                }
+                Work::Subscriptions(changes) => self.hub.change(self.connections, changes),
                 Work::Write { slot, entry, .. } => {
                     let replies = apply(&mut self.store, NOW, &entry).unwrap();
-                    self.connection.on_written(slot, Written::Applied(replies));
+                    connection.on_written(slot, Written::Applied(replies));
                 }
                 Work::Read { slot, batch, .. } => {
                     let answer = batch.answer(&self.store, At { log_time: NOW, now: NOW }, &ServerInfo::default());
-                    self.connection.on_read(slot, Ok(answer));
+                    connection.on_read(slot, Ok(answer));
                 }
             }
         }
-        let replies = self.connection.output().split().to_vec();
-        (replies, self.connection.is_done())
+        let replies = connection.output().split().to_vec();
+        (replies, connection.is_done())
     }
 }
 

@@ -5,6 +5,7 @@ mod cluster;
 mod golden;
 mod members;
 mod processes;
+mod pubsub;
 mod recording;
 mod register;
 mod server;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
 use quorate_examples::kv::command::{About, Answer, At, Role, apply};
 use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
+use quorate_examples::kv::pubsub::{self, Hub, HubLimits, Request};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
 use quorate_examples::kv::store::Store;
 use tokio::runtime::LocalOptions;
@@ -43,6 +44,10 @@ impl Backend for OneStore {
         }
     }
 
+    fn ask_others(&self, _: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static {
+        std::future::ready(Vec::new())
+    }
+
     fn about(&self) -> impl Future<Output = About> + 'static {
         std::future::ready(About { role: Role::Master, lines: vec![("quorate_node", "1".to_owned())] })
     }
@@ -57,6 +62,10 @@ struct Server {
 
 impl Server {
     fn start(limits: ServerLimits) -> Self {
+        Self::start_with(limits, Hub::default())
+    }
+
+    fn start_with(limits: ServerLimits, hub: Hub) -> Self {
         let (address_sender, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -67,7 +76,7 @@ impl Server {
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new())));
                 tokio::select! {
-                    served = serve(listener, backend, limits) => match served.unwrap() {},
+                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits) => match served.unwrap() {},
                     _ = stopped => {}
                 }
             });
@@ -343,4 +352,61 @@ fn nobody_takes_an_item_for_a_client_that_has_gone() {
     while !is_alone(&mut other) {}
     call(&mut other, "RPUSH queue a");
     assert_eq!(call(&mut other, "LLEN queue"), Reply::Integer(1));
+}
+
+#[test]
+fn a_message_reaches_the_clients_that_listen_and_wakes_them() {
+    let server = Server::start(ServerLimits::default());
+    let mut listening: Vec<_> = (0..20).map(|_| server.stream()).collect();
+    for stream in &mut listening {
+        stream.write_all(b"SUBSCRIBE news\r\nPSUBSCRIBE n*\r\n").unwrap();
+        expect(stream, "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n*3\r\n$10\r\npsubscribe\r\n$2\r\nn*\r\n:2\r\n");
+    }
+    let mut other = server.client();
+    assert_eq!(call(&mut other, "PUBLISH news hi"), Reply::Integer(40));
+    for stream in &mut listening {
+        expect(stream, "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n");
+        expect(stream, "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n");
+    }
+    drop(listening);
+    while call(&mut other, "PUBLISH news hi") != Reply::Integer(0) {}
+}
+
+/// In RESP3 a client that waits for an item gets its messages meanwhile.
+#[test]
+fn messages_overtake_a_command_that_waits() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    waiting.write_all(b"HELLO 3\r\nSUBSCRIBE news\r\nBLPOP queue 0\r\n").unwrap();
+    let mut other = server.client();
+    while call(&mut other, "PUBLISH news hi") != Reply::Integer(1) {}
+    call(&mut other, "RPUSH queue a");
+    let mut replies = Vec::new();
+    let end = b"$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n*2\r\n$5\r\nqueue\r\n$1\r\na\r\n";
+    while !replies.ends_with(end) {
+        let mut byte = [0];
+        waiting.read_exact(&mut byte).unwrap();
+        replies.extend(byte);
+    }
+}
+
+#[test]
+fn a_subscriber_that_takes_no_messages_is_given_up() {
+    let limits = HubLimits { client_bytes_max: 1_000_000, ..HubLimits::default() };
+    let server = Server::start_with(ServerLimits::default(), Hub::new(limits));
+    let mut slow = server.stream();
+    slow.write_all(b"SUBSCRIBE news\r\n").unwrap();
+    expect(&mut slow, "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    let mut quick = server.client();
+    assert!(matches!(call(&mut quick, "SUBSCRIBE news"), Reply::Array(_)));
+    let mut other = server.client();
+    let text = "x".repeat(100_000);
+    while call(&mut other, &format!("PUBLISH news {text}")) == Reply::Integer(2) {
+        assert!(matches!(quick.receive().unwrap(), Reply::Array(_)));
+    }
+    let mut rest = Vec::new();
+    // What was sent before may still be read; then the connection ends.
+    while slow.read_to_end(&mut rest).is_ok_and(|count| count > 0) {}
+    assert!(rest.len() > 1_000_000);
+    assert_eq!(call(&mut other, "PUBLISH news last"), Reply::Integer(1));
 }

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::kv::entry::Published;
+use crate::kv::pubsub::Message;
 use crate::kv::random::{below, draw};
 use crate::kv::resp::Reply;
 use crate::kv::store::{Collection, Store, WrongType};
@@ -41,6 +43,9 @@ pub struct Change<'a> {
     /// The wall clock of the node that took the command, in Unix ms.
     pub wall_ms: u64,
     random: u64,
+    /// The messages to be published once the entry is applied.
+    published: Vec<Published>,
+    published_bytes: usize,
 }
 
 impl<'a> View<'a> {
@@ -80,7 +85,7 @@ impl<'a> View<'a> {
 impl<'a> Change<'a> {
     /// The store in an entry.
     pub fn new(store: &'a mut Store, log_time: u64, wall_ms: u64, random: u64) -> Self {
-        Self { store, log_time, wall_ms, random }
+        Self { store, log_time, wall_ms, random, published: Vec::new(), published_bytes: 0 }
     }
 
     /// The store for a command that only reads.
@@ -130,6 +135,33 @@ impl<'a> Change<'a> {
         drawn
     }
 
+    /// Publishes a message once the entry is applied. `place` is the place of its number of receivers among the
+    /// replies.
+    pub(super) fn publish(&mut self, message: Message, place: usize) -> Result<(), Reply> {
+        let bytes = self.published_bytes + size_of::<Published>() + message.channel.len() + message.payload.len();
+        if bytes > PUBLISHED_BYTES_MAX {
+            return Err(Reply::error("ERR a transaction or script publishes more than 1 MiB"));
+        }
+        self.published_bytes = bytes;
+        self.published.push(Published { message, place: Some(place) });
+        Ok(())
+    }
+
+    /// The number of messages to be published so far.
+    pub(super) fn published(&self) -> usize {
+        self.published.len()
+    }
+
+    /// Notes that the client does not see the numbers of receivers of all messages but this many.
+    pub(super) fn hide_receivers(&mut self, from: usize) {
+        self.published[from..].iter_mut().for_each(|published| published.place = None);
+    }
+
+    /// The messages to be published.
+    pub(super) fn into_published(self) -> Vec<Published> {
+        self.published
+    }
+
     /// The deadline in log time that a client's number stands for.
     pub(super) fn deadline_of(&self, number: i64, time: Time, command: &str) -> Result<u64, Reply> {
         let ms = match time.unit {
@@ -160,3 +192,6 @@ pub enum Unit {
     /// Milliseconds.
     Milliseconds,
 }
+
+/// Maximum bytes of the messages that one entry publishes.
+const PUBLISHED_BYTES_MAX: usize = 1024 * 1024;

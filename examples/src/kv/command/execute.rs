@@ -2,14 +2,15 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::kv::entry::{DecodeError, Entry, Item};
+use crate::kv::entry::{DecodeError, Entry, Item, encode_outcome};
 use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::Store;
 
 use super::context::{Change, View};
 use super::spec::{Action, Read, Spec};
 
-/// Applies an entry at a log time in Unix ms, and returns the encoded replies to its commands, one for each item.
+/// Applies an entry at a log time in Unix ms, and returns the encoded replies to its commands, one for each item, with
+/// the messages to be published, as [`encode_outcome`].
 ///
 /// ```
 /// use quorate_examples::kv::command::apply;
@@ -49,7 +50,8 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
             }
         }
     }
-    Ok(if replies == OK[..] { Bytes::from_static(OK) } else { replies.freeze() })
+    let published = change.into_published();
+    Ok(if replies == OK[..] { Bytes::from_static(OK) } else { encode_outcome(replies, &published) })
 }
 
 /// Carries out one command of an entry.
@@ -61,7 +63,7 @@ pub(super) fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encode
     let done = match spec.action {
         _ if !spec.takes(arguments.len()) => return Err(unknown()),
         Action::Read(read) => read(&change.view(), rest, out),
-        Action::Write(write) => write(change, rest, out),
+        Action::Write(write) | Action::Message(write) => write(change, rest, out),
         Action::Connection(_) => return Err(unknown()),
     };
     conclude(done, start, out);

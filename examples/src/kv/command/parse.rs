@@ -5,6 +5,7 @@ use crate::kv::resp::Reply;
 
 use super::blocking::Blocking;
 use super::errors::{unknown_command, wrong_arity};
+use super::pubsub::PubSubCommand;
 use super::query::Query;
 use super::session::SessionCommand;
 use super::spec::{Action, Kind, Spec};
@@ -16,6 +17,8 @@ pub enum Command<'a> {
     Write(&'static Spec),
     /// Reads the store.
     Read(Query),
+    /// Concerns messages and subscriptions.
+    PubSub(PubSubCommand<'a>),
     /// Concerns the connection's transaction.
     Transaction(TransactionCommand),
     /// Concerns the connection alone.
@@ -65,6 +68,10 @@ pub fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Command<'a>, Reply> {
             None => Query::Command(read, encode_arguments(arguments)),
             Some(blocking) => Query::Waiting(read, encode_arguments(arguments), blocking),
         })),
+        Action::Message(_) => Ok(Command::PubSub(PubSubCommand::publish(spec, rest))),
+        Action::Connection(kind) if let Some(command) = PubSubCommand::parse(kind, rest) => {
+            command.map(Command::PubSub)
+        }
         Action::Connection(Kind::Multi) => Ok(Command::Transaction(TransactionCommand::Multi)),
         Action::Connection(Kind::Exec) => Ok(Command::Transaction(TransactionCommand::Exec)),
         Action::Connection(Kind::Discard) => Ok(Command::Transaction(TransactionCommand::Discard)),

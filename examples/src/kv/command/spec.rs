@@ -48,6 +48,8 @@ pub enum Action {
     Read(Read),
     /// It goes through the log.
     Write(Write),
+    /// It goes to subscribers: at once, or when the entry of its transaction or script was applied.
+    Message(Write),
     /// It concerns the connection or the node.
     Connection(Kind),
 }
@@ -75,12 +77,19 @@ pub enum Kind {
     Info,
     Multi,
     Ping,
+    Psubscribe,
+    Pubsub,
+    Punsubscribe,
     Quit,
     Readonly,
     Readwrite,
     Reset,
     Role,
     Select,
+    Ssubscribe,
+    Subscribe,
+    Sunsubscribe,
+    Unsubscribe,
     Unwatch,
     Watch,
 }
@@ -155,6 +164,19 @@ impl Spec {
         }
     }
 
+    /// The name of a request's command in lower case, with that of its subcommand if the command has some.
+    pub fn full_name(arguments: &[&[u8]]) -> String {
+        let name = String::from_utf8_lossy(arguments[0]).to_ascii_lowercase();
+        let is_container =
+            ["client", "command", "config", "function", "pubsub", "script", "object", "slowlog", "latency", "memory"];
+        match arguments.get(1) {
+            Some(subcommand) if is_container.contains(&&*name) => {
+                format!("{name}|{}", String::from_utf8_lossy(subcommand).to_ascii_lowercase())
+            }
+            _ => name,
+        }
+    }
+
     /// This command's name and description as an element of `COMMAND DOCS`'s reply.
     pub fn docs(&self) -> (Reply, Reply) {
         let pair = |key: &str, text: &str| (Reply::bulk(key), Reply::bulk(text));
@@ -193,6 +215,11 @@ impl Spec {
     /// A command that changes the store.
     pub(super) const fn write(name: &'static str, arity: i64, keys: Keys, run: Write) -> Self {
         Self { action: Action::Write(run), flags: WRITE, ..Self::new(name, arity, keys) }
+    }
+
+    /// A command that sends a message to subscribers.
+    pub(super) const fn message(name: &'static str, arity: i64, flags: &'static [&'static str], run: Write) -> Self {
+        Self { action: Action::Message(run), flags, ..Self::new(name, arity, Keys::None) }
     }
 
     /// A command about the connection or the node.
@@ -275,6 +302,7 @@ static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
         super::hashes::COMMANDS,
         super::keys::COMMANDS,
         super::lists::COMMANDS,
+        super::pubsub::COMMANDS,
         super::scan::COMMANDS,
         super::script::COMMANDS,
         super::sets::COMMANDS,

@@ -10,12 +10,16 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::command::{Answer, Blocking, ReadBatch, Session};
+use super::entry::decode_outcome;
+use super::pubsub::{Change, Request};
 use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
 use super::store::VALUE_BYTES_MAX;
 
 mod requests;
+mod subscriptions;
 mod transaction;
 
+use subscriptions::{Asking, Subscriptions};
 use transaction::Transaction;
 
 /// Limits of a connection.
@@ -61,6 +65,15 @@ pub enum Work {
         /// The required freshness of the answer.
         freshness: Freshness,
     },
+    /// Ask all nodes, this one included.
+    Ask {
+        /// Number to be passed back with the answer.
+        slot: u64,
+        /// The request.
+        request: Request,
+    },
+    /// Note changes of the client's subscriptions. There is no answer.
+    Subscriptions(Vec<Change>),
 }
 
 /// The freshness of a read.
@@ -126,6 +139,7 @@ pub struct Connection {
     limits: ConnectionLimits,
     session: Session,
     transaction: Transaction,
+    subscriptions: Subscriptions,
     reader: RequestReader,
     input: BytesMut,
     output: BytesMut,
@@ -135,8 +149,10 @@ pub struct Connection {
     first_slot: u64,
     /// Slots whose writes wait for an answer.
     writing: usize,
-    /// Slots whose reads wait for an answer.
+    /// Slots whose reads, messages or questions to all nodes wait for an answer.
     reading: usize,
+    /// Messages of entries that were applied, which are to be published.
+    outcomes: VecDeque<Work>,
     /// Bytes of the requests in all slots.
     unanswered_bytes: usize,
     /// Bytes of replies in all slots.
@@ -167,6 +183,8 @@ enum State {
     Writes(usize),
     /// This number of reads is on its way.
     Reads { count: usize, freshness: Freshness },
+    /// All nodes were asked.
+    Asking(Asking),
     /// Some of the reads were answered. The others are submitted again once those replies were sent.
     Rest { replies: BytesMut, batch: ReadBatch, freshness: Freshness },
     /// The replies.
@@ -184,6 +202,7 @@ impl Connection {
             limits,
             session: Session::new(id),
             transaction: Transaction::default(),
+            subscriptions: Subscriptions::default(),
             reader: RequestReader::new(requests),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -191,6 +210,7 @@ impl Connection {
             first_slot: 0,
             writing: 0,
             reading: 0,
+            outcomes: VecDeque::new(),
             unanswered_bytes: 0,
             held_bytes: 0,
             replies_room: limits.replies_bytes_max,
@@ -264,7 +284,7 @@ impl Connection {
 
     /// The next work that may begin now. To be called until it gives `None`, after each input, answer, and sending.
     pub fn next_work(&mut self) -> Option<Work> {
-        if let Some(work) = self.ask_again() {
+        if let Some(work) = self.outcomes.pop_front().or_else(|| self.ask_again()) {
             return Some(work);
         }
         let mut input = std::mem::take(&mut self.input);
@@ -283,6 +303,9 @@ impl Connection {
             input = BytesMut::new();
         }
         self.input = input;
+        if !self.subscriptions.is_settled() {
+            return Some(Work::Subscriptions(self.subscriptions.take_changes()));
+        }
         group.map(|group| self.begin(group, group_bytes))
     }
 
@@ -291,27 +314,30 @@ impl Connection {
     /// # Panics
     /// When the slot does not wait for such an answer.
     pub fn on_written(&mut self, slot: u64, written: Written) {
-        let slot = self.slot_mut(slot);
-        let State::Writes(count) = slot.state else {
+        let pending = self.slot_mut(slot);
+        let State::Writes(count) = pending.state else {
             panic!("a slot without writes was answered");
         };
         let errors = |text: &str| {
             let mut replies = BytesMut::new();
-            let mut encoder = Encoder::new(&mut replies, slot.version);
+            let mut encoder = Encoder::new(&mut replies, pending.version);
             (0..count).for_each(|_| encoder.error(text.as_bytes()));
             replies
         };
-        let replies = match written {
-            Written::Applied(replies) => replies.into(),
-            Written::NotApplied(reason) => errors(&reason.to_string()),
-            Written::Unknown => errors("TIMEOUT outcome unknown"),
+        let (replies, published) = match written {
+            Written::Applied(outcome) => decode_outcome(outcome).expect("this node's replica encoded it"),
+            Written::NotApplied(reason) => (errors(&reason.to_string()).freeze(), Vec::new()),
+            Written::Unknown => (errors("TIMEOUT outcome unknown").freeze(), Vec::new()),
         };
-        let length = replies.len();
-        slot.state = State::Ready(replies);
-        self.held_bytes += length;
         self.writing -= 1;
         self.is_blocked = false;
-        self.release();
+        if published.is_empty() {
+            self.held_bytes += replies.len();
+            self.slot_mut(slot).state = State::Ready(replies.into());
+            self.release();
+        } else {
+            self.publish_outcome(slot, replies, published);
+        }
     }
 
     /// Takes the answer to a batch of reads.
@@ -353,7 +379,8 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        !self.session.closing && !self.is_blocked && self.replies_bytes() < self.replies_room
+        let is_free = !self.session.closing && !self.is_blocked && self.subscriptions.is_settled();
+        is_free && self.replies_bytes() < self.replies_room
     }
 
     /// Submits the rest of a batch of reads, if its turn has come.

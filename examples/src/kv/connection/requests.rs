@@ -1,12 +1,15 @@
 //! The way from requests to work: each is answered at once, or joins a group of reads or writes.
 
 use crate::kv::command::{
-    Blocking, Command, Query, ReadBatch, SessionCommand, SessionEffect, Spec, TransactionCommand, parse,
+    Blocking, Command, PubSubCommand, Query, Question, ReadBatch, SessionCommand, SessionEffect, Spec,
+    TransactionCommand, parse,
 };
 use crate::kv::entry::{EntryWriter, command_bytes_max, encode_arguments, transaction_bytes_max};
+use crate::kv::pubsub::{self, Message};
 use crate::kv::random;
 use crate::kv::resp::{Reply, Request};
 
+use super::subscriptions::Asking;
 use super::transaction::{Exec, Transaction};
 use super::{Connection, Freshness, PendingReply, Reason, State, Work};
 
@@ -14,6 +17,8 @@ use super::{Connection, Freshness, PendingReply, Reason, State, Work};
 pub(super) enum Group {
     Writes { entry: EntryWriter, count: usize, is_full: bool, blocking: Option<Blocking> },
     Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
+    Messages { messages: Vec<Message>, bytes: usize },
+    Question(Question),
 }
 
 impl Connection {
@@ -40,7 +45,13 @@ impl Connection {
         if arguments.is_empty() {
             return Some(self.reader.consume());
         }
-        match parse(&arguments) {
+        let mut parsed = parse(&arguments);
+        if let Ok(command) = &parsed
+            && let Some(refusal) = self.refuse_to_subscriber(command, &arguments)
+        {
+            parsed = Err(refusal);
+        }
+        match parsed {
             Ok(Command::Transaction(command)) => self.take_transaction(command, length, group)?,
             parsed if self.transaction.is_open() && !ends_transaction(&parsed) => {
                 let reply = self.queue(&parsed, &arguments);
@@ -50,14 +61,22 @@ impl Connection {
                 self.join_writes(group, spec, &arguments)?;
             }
             Ok(Command::Read(query)) => self.join_reads(group, query)?,
+            Ok(Command::PubSub(command)) => self.take_pub_sub(command, length, group)?,
             // This request is answered here, so the earlier ones must have their place among the replies first.
             _ if group.is_some() => return None,
             Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
+            Ok(Command::Session(SessionCommand::Ping(text))) if self.is_restricted() => {
+                self.reply(length, &Self::pong(text));
+            }
+            Ok(Command::Session(SessionCommand::Reset)) if self.is_subscribed() && !self.slots.is_empty() => {
+                return None;
+            }
             Ok(Command::Session(command)) => match self.session.execute(command) {
                 SessionEffect::Reply(reply) => self.reply(length, &reply),
                 SessionEffect::Ask(query) => self.join_reads(group, query)?,
                 SessionEffect::Reset(reply) => {
                     self.transaction = Transaction::default();
+                    self.subscriptions.clear();
                     self.reply(length, &reply);
                 }
                 SessionEffect::Nothing => {}
@@ -126,7 +145,11 @@ impl Connection {
     /// Adds a command to the open transaction and returns the reply.
     fn queue(&mut self, parsed: &Result<Command<'_>, Reply>, arguments: &[&[u8]]) -> Reply {
         let refusal = match parsed {
-            Ok(Command::Write(_) | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))) => {
+            Ok(
+                Command::Write(_)
+                | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))
+                | Command::PubSub(PubSubCommand::Publish(_)),
+            ) => {
                 if self.transaction.push(encode_arguments(arguments), self.limits.command_bytes_max) {
                     return Reply::Status("QUEUED");
                 }
@@ -216,6 +239,19 @@ impl Connection {
                 let batch = ReadBatch { queries, version };
                 self.is_blocked = batch.blocking().is_some();
                 (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
+            }
+            Group::Messages { messages, .. } => {
+                self.reading += 1;
+                let count = messages.len();
+                (
+                    State::Asking(Asking::Messages(count)),
+                    Work::Ask { slot, request: pubsub::Request::Publish(messages) },
+                )
+            }
+            Group::Question(question) => {
+                self.reading += 1;
+                let request = question.request();
+                (State::Asking(Asking::Question(question)), Work::Ask { slot, request })
             }
         };
         self.unanswered_bytes += request_bytes;

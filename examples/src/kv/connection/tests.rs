@@ -1,7 +1,10 @@
 use super::*;
 use crate::kv::command::{About, At, Role, ServerInfo, apply};
 use crate::kv::entry::{Entry, EntryWriter};
+use crate::kv::pubsub::Hub;
 use crate::kv::store::{Lifetime, Store};
+
+mod subscriptions;
 
 const LIMITS: ConnectionLimits =
     ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
@@ -11,11 +14,12 @@ const NOW: At = At { log_time: 1_000, now: 1_000 };
 struct Client {
     connection: Connection,
     store: Store,
+    hub: Hub,
 }
 
 impl Client {
     fn new() -> Self {
-        Self { connection: Connection::new(1, LIMITS), store: Store::new() }
+        Self { connection: Connection::new(1, LIMITS), store: Store::new(), hub: Hub::default() }
     }
 
     fn send(&mut self, text: &str) {
@@ -31,6 +35,8 @@ impl Client {
                 format!("{slot}:write {count}")
             }
             Work::Read { slot, batch, freshness } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
+            Work::Ask { slot, request } => format!("{slot}:ask {request:?}"),
+            Work::Subscriptions(changes) => format!("{changes:?}"),
         });
         let names = names.collect::<Vec<_>>().join(", ");
         (work, names)
@@ -46,6 +52,8 @@ impl Client {
                 let answer = batch.answer(&self.store, NOW, &ServerInfo::default());
                 self.connection.on_read(slot, Ok(answer));
             }
+            Work::Ask { slot, request } => self.connection.on_asked(slot, self.hub.answer(&request)),
+            Work::Subscriptions(changes) => self.hub.change(1, changes),
         }
     }
 

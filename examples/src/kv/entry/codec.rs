@@ -25,29 +25,34 @@ pub enum DecodeError {
 
 /// Reads fields from a slice and never beyond it.
 #[derive(Debug)]
-pub(super) struct Decoder<'a> {
+pub(in crate::kv) struct Decoder<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::kv) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::kv) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+    /// The bytes behind the fields that were read.
+    pub(in crate::kv) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(in crate::kv) fn byte(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[byte]| byte)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(in crate::kv) fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// A length and that many bytes.
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(in crate::kv) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.length()?;
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Short)?;
         self.rest = rest;
@@ -56,12 +61,12 @@ impl<'a> Decoder<'a> {
 
     /// A count of fields, each of which takes at least one byte. So no count makes the reader reserve more than the
     /// bytes that are left.
-    pub(super) fn count(&mut self) -> Result<usize, DecodeError> {
+    pub(in crate::kv) fn count(&mut self) -> Result<usize, DecodeError> {
         let count = self.length()?;
         if count > self.rest.len() { Err(DecodeError::Short) } else { Ok(count) }
     }
 
-    fn length(&mut self) -> Result<usize, DecodeError> {
+    pub(in crate::kv) fn length(&mut self) -> Result<usize, DecodeError> {
         let mut length = 0;
         for shift in (0..u32::BITS).step_by(7) {
             let byte = self.byte()?;
@@ -82,7 +87,7 @@ impl<'a> Decoder<'a> {
 }
 
 /// Writes a length as LEB128.
-pub(super) fn put_length(out: &mut BytesMut, length: usize) {
+pub(in crate::kv) fn put_length(out: &mut BytesMut, length: usize) {
     let mut rest = u32::try_from(length).expect("lengths are bounded by the size of a request");
     while rest >= 0x80 {
         out.put_u8(rest.to_le_bytes()[0] | 0x80);
@@ -92,7 +97,7 @@ pub(super) fn put_length(out: &mut BytesMut, length: usize) {
 }
 
 /// Writes a length and the bytes.
-pub(super) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+pub(in crate::kv) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     put_length(out, bytes.len());
     out.put_slice(bytes);
 }

@@ -10,10 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::resp::Version;
 
-mod codec;
+pub(in crate::kv) mod codec;
+mod outcome;
 
 pub use codec::DecodeError;
 use codec::{Decoder, put_bytes, put_length};
+pub use outcome::{NO_RECEIVERS, Published, decode_outcome, encode_outcome, put_receivers};
 
 /// The version of an entry that this program writes, and the only one that it reads.
 pub const ENTRY_VERSION: u8 = 2;

@@ -137,6 +137,11 @@ impl<'a> Encoder<'a> {
         self.head('*', count);
     }
 
+    /// The head of a message that answers no request.
+    pub fn push(&mut self, count: usize) {
+        self.head(if self.version == Version::Resp2 { '*' } else { '>' }, count);
+    }
+
     /// The head of a list whose elements have no order.
     pub fn set(&mut self, count: usize) {
         self.head(if self.version == Version::Resp2 { '*' } else { '~' }, count);

@@ -139,7 +139,9 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
         Action::Write(_) if spec.group == "scripting" || !never_waits => {
             Some("ERR This Redis command is not allowed from script".into())
         }
-        Action::Write(_) if reads_only => Some("ERR Write commands are not allowed from read-only scripts.".into()),
+        Action::Write(_) | Action::Message(_) if reads_only => {
+            Some("ERR Write commands are not allowed from read-only scripts.".into())
+        }
         _ => None,
     }
 }

@@ -139,6 +139,7 @@ impl<'a> Run<'a> {
         let function = load(&lua, script)?;
         change.store.add_script(self.sha, script);
         let random = Cell::new(change.random());
+        let published = change.published();
         let change = RefCell::new(change);
         let steps = Steps::default();
         let ran = lua.scope(|scope| {
@@ -149,6 +150,8 @@ impl<'a> Run<'a> {
             run.call::<(bool, Value, Option<usize>)>(function)
         });
         lua.remove_hook();
+        // A script sees no number of receivers, since its messages leave when it has ended.
+        change.into_inner().hide_receivers(published);
         match ran {
             _ if steps.get() > STEPS_MAX => Err(self.broken(&too_many_steps())),
             Ok((true, value, _)) => convert::put(&value, out, 0),
