@@ -22,7 +22,7 @@ pub mod logging;
 mod machine;
 pub mod members;
 pub mod node;
-mod peers;
+pub mod peers;
 pub mod pubsub;
 pub mod random;
 pub mod resp;

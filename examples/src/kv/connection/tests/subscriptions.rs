@@ -145,7 +145,9 @@ fn a_client_that_takes_nothing_gets_no_more_messages() {
     let mut client = client();
     client.ask("SUBSCRIBE a\r\n");
     let payload = Bytes::from(vec![b'x'; 10_000]);
-    (0..20).for_each(|_| drop(client.hub.publish(&Message { payload: payload.clone(), ..message("a", "") })));
+    for _ in 0..20 {
+        assert_eq!(client.hub.publish(&Message { payload: payload.clone(), ..message("a", "") }), 1);
+    }
     client.take_messages();
     let first = client.received().len();
     assert!((64 * 1024..80_000).contains(&first), "{first}");
