@@ -9,6 +9,8 @@ use quorate_simulation::history::{
     EventKind, Function, History, HistoryEvent, Judgement, SearchBudget, Verdict, write_events,
 };
 
+use serde_json::{Value, json};
+
 use crate::cluster::Cluster;
 
 /// A recorder that goes on until it is killed.
@@ -18,9 +20,9 @@ struct Recording {
 }
 
 impl Recording {
-    fn start(cluster: &Cluster) -> Self {
+    fn start(cluster: &Cluster, options: &[&str]) -> Self {
         let file = cluster.config_path().with_file_name("history.jsonl");
-        let process = recorder(cluster, 100_000, &file).stdout(Stdio::null()).spawn().unwrap();
+        let process = recorder(cluster, 100_000, &file).args(options).stdout(Stdio::null()).spawn().unwrap();
         Self { process, file }
     }
 
@@ -55,10 +57,10 @@ fn judge(file: &Path) -> Judgement {
     History::read(BufReader::new(fs::File::open(file).unwrap())).unwrap().judge(SearchBudget::default())
 }
 
-#[test]
-fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
+/// Records while the leader dies and comes back.
+fn record_over_a_death(options: &[&str]) -> (Cluster, PathBuf) {
     let mut cluster = Cluster::start();
-    let recording = Recording::start(&cluster);
+    let recording = Recording::start(&cluster, options);
     recording.wait_for_answers(&cluster, 1000);
     let leader = cluster.leader();
     cluster.kill(leader);
@@ -67,7 +69,12 @@ fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
     cluster.leader();
     recording.wait_for_answers(&cluster, 1000);
     let file = recording.cut_off();
+    (cluster, file)
+}
 
+#[test]
+fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
+    let (_cluster, file) = record_over_a_death(&[]);
     let judgement = judge(&file);
     assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
     make_last_read_stale(&file);
@@ -76,10 +83,36 @@ fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
     assert!(judgement.to_string().contains("is not linearizable"), "{judgement}");
 }
 
+#[test]
+fn transactions_while_a_leader_died_and_came_back_are_strictly_serializable() {
+    let (_cluster, file) = record_over_a_death(&["--transactions"]);
+    let judgement = judge(&file);
+    assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
+    empty_last_long_read(&file);
+    let judgement = judge(&file);
+    assert_eq!(judgement.verdict(), Verdict::Violated, "{judgement}");
+}
+
+/// Changes the last transaction that read a list of ten elements or more, and did more than that: it finds nothing,
+/// although most of the elements were appended long before.
+fn empty_last_long_read(file: &Path) {
+    let mut events = read_events(file);
+    let is_long = |step: &Value| step[0] == "r" && step[2].as_array().is_some_and(|list| list.len() >= 10);
+    let changed = events.iter_mut().rev().find_map(|event| {
+        let steps = event.value.as_array_mut().filter(|steps| event.kind == EventKind::Ok && steps.len() > 1)?;
+        steps.iter_mut().find(|step| is_long(step))
+    });
+    changed.expect("lists grow to ten elements")[2] = json!([]);
+    write_events(fs::File::create(file).unwrap(), &events).unwrap();
+}
+
+fn read_events(file: &Path) -> Vec<HistoryEvent> {
+    fs::read_to_string(file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Changes the last read that found a value: it finds the first value of its key, which was overwritten since.
 fn make_last_read_stale(file: &Path) {
-    let lines = fs::read_to_string(file).unwrap();
-    let mut events: Vec<HistoryEvent> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut events = read_events(file);
     let is_ok = |event: &HistoryEvent, function| {
         event.kind == EventKind::Ok && event.function == function && !event.value.is_null()
     };

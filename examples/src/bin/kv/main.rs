@@ -98,6 +98,9 @@ struct RecordArguments {
     /// Number of keys that they share
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     keys: u64,
+    /// Records transactions over lists (MULTI, EXEC, WATCH, RPUSH, LRANGE) instead of calls on registers
+    #[arg(long)]
+    transactions: bool,
 }
 
 fn main() -> ExitCode {
@@ -149,6 +152,7 @@ fn print_status(arguments: &StatusArguments) -> CommandResult {
 
 fn record(arguments: &RecordArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
-    let RecordArguments { seconds, processes, keys, .. } = *arguments;
-    record::run(&config, record::Load { seconds, processes, keys }, &arguments.out)
+    let RecordArguments { seconds, processes, keys, transactions, .. } = *arguments;
+    let calls = if transactions { record::Calls::Transactions } else { record::Calls::Registers };
+    record::run(&config, record::Load { seconds, processes, keys, calls }, &arguments.out)
 }

@@ -17,19 +17,31 @@ use quorate_protocol::Random;
 use quorate_simulation::history::{EventKind, Function, HistoryEvent, write_events};
 use serde_json::{Value, json};
 
+mod registers;
+mod transactions;
+
 /// The amount of load, and its duration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) seconds: u64,
     pub(crate) processes: u64,
     pub(crate) keys: u64,
+    pub(crate) calls: Calls,
+}
+
+/// The kind of the calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Calls {
+    /// Each key is a register.
+    Registers,
+    /// Each key is a list, and a transaction reads some and appends to some.
+    Transactions,
 }
 
 /// Records into a new file until the time is over. Every line is written immediately, so that the file is a valid
 /// history when this is interrupted.
 ///
-/// The keys have names that no other recording uses, so that each register is absent at first. No value is written
-/// twice.
+/// The keys have names that no other recording uses, so that each is absent at first. No value is written twice.
 pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), Box<dyn Error>> {
     let file = File::create_new(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let run = getrandom::u64().map_err(io::Error::other)?;
@@ -40,7 +52,8 @@ pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), 
         let processes: Vec<_> = (0..load.processes)
             .map(|number| {
                 let random = Random::new(run ^ number);
-                let process = Process { number, written: 0, run, keys: load.keys, random, recorder: &recorder };
+                let source = Source { process: number, drawn: 0, run, keys: load.keys, random };
+                let process = Process { source, calls: load.calls, recorder: &recorder };
                 let (nodes, is_over) = (&nodes, &is_over);
                 scope.spawn(move || process.call_until(is_over, nodes))
             })
@@ -71,11 +84,11 @@ impl Recorder {
     }
 
     /// The time is taken here: a call is recorded before it is sent, and an answer after it has arrived.
-    fn record(&self, process: u64, kind: EventKind, call: &Call, value: Value) -> io::Result<()> {
+    fn record(&self, process: u64, kind: EventKind, call: &dyn Call, value: Value) -> io::Result<()> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let time = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let event =
-            HistoryEvent { process, kind, function: call.function(), key: Some(call.key.as_str().into()), value, time };
+            HistoryEvent { process, kind, function: call.function(), key: call.key().map(Into::into), value, time };
         let mut line = Vec::new();
         write_events(&mut line, [&event])?;
         io::Write::write_all(&mut &*file, &line)?;
@@ -96,19 +109,79 @@ impl fmt::Display for Recorder {
     }
 }
 
-/// A client that makes one call after the other, at one node as long as that node answers.
-struct Process<'a> {
-    number: u64,
-    written: u64,
+/// A call, of one kind of history.
+trait Call {
+    fn function(&self) -> Function;
+
+    /// The register, or `None` if the value names its keys.
+    fn key(&self) -> Option<&str>;
+
+    /// The value of the call, as far as it is known before the answer.
+    fn value(&self) -> Value;
+
+    /// Makes the call and waits for its end.
+    fn make(&self, client: &mut Client) -> Result<End, RecordError>;
+}
+
+/// The end of a call. Only an answer that states it means that nothing was done. A lost connection, or no answer in
+/// time, leaves the outcome unknown.
+enum End {
+    /// It took effect, with this value.
+    Done(Value),
+    /// It did nothing, since its condition was not met.
+    NotMet,
+    /// It failed and did nothing.
+    Failed,
+    Unknown,
+}
+
+impl End {
+    /// The end of a call that has no answer but an error.
+    fn of_error(error: &str) -> Option<Self> {
+        match error {
+            _ if error.ends_with("not applied") => Some(Self::Failed),
+            _ if error.ends_with("outcome unknown") => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
+    /// The end of a call whose connection broke. Bytes that are no answer end the recording.
+    fn of_broken(error: io::Error) -> Result<Self, RecordError> {
+        if error.kind() == io::ErrorKind::InvalidData { Err(error.into()) } else { Ok(Self::Unknown) }
+    }
+}
+
+/// Draws calls for one process. No value is drawn twice.
+struct Source {
+    process: u64,
+    drawn: u64,
     run: u64,
     keys: u64,
     random: Random,
+}
+
+impl Source {
+    fn value(&mut self) -> u64 {
+        self.drawn += 1;
+        self.process * VALUES_A_PROCESS + self.drawn
+    }
+
+    /// One of the keys of a generation of keys.
+    fn key(&mut self, generation: u64) -> String {
+        format!("record:{:016x}:{}", self.run, generation * self.keys + self.random.between(0, self.keys))
+    }
+}
+
+/// A client that makes one call after the other, at one node as long as that node answers.
+struct Process<'a> {
+    source: Source,
+    calls: Calls,
     recorder: &'a Recorder,
 }
 
 impl Process<'_> {
     fn call_until(mut self, is_over: &AtomicBool, nodes: &[SocketAddr]) -> Result<(), RecordError> {
-        let first = usize::try_from(self.number).unwrap_or(0) % nodes.len();
+        let first = usize::try_from(self.source.process).unwrap_or(0) % nodes.len();
         for node in nodes.iter().cycle().skip(first) {
             if let Ok(mut client) = Client::connect(*node, PATIENCE) {
                 while !is_over.load(Ordering::Relaxed) && self.is_served(&mut client)? {}
@@ -123,96 +196,24 @@ impl Process<'_> {
 
     /// Makes one call and records it with its outcome. Returns false if the next call should go to another node.
     fn is_served(&mut self, client: &mut Client) -> Result<bool, RecordError> {
-        let call = self.next_call();
-        self.recorder.record(self.number, EventKind::Invoke, &call, call.value())?;
-        let answer = client.ask(&call.command().iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let is_served = !matches!(answer, Err(_) | Ok(Answer::Error(_)));
-        let (kind, value) = call.outcome(answer)?;
-        self.recorder.record(self.number, kind, &call, value)?;
-        Ok(is_served)
-    }
-
-    fn next_call(&mut self) -> Call {
-        let key = format!("record:{:016x}:{}", self.run, self.random.between(0, self.keys));
-        let what = match self.random.between(0, 100) {
-            0..50 => What::Read,
-            50..80 => What::Write(self.next_value()),
-            80..88 => What::Remove,
-            _ => What::WriteIfAbsent(self.next_value()),
-        };
-        Call { key, what }
-    }
-
-    fn next_value(&mut self) -> u64 {
-        self.written += 1;
-        self.number * VALUES_A_PROCESS + self.written
-    }
-}
-
-/// A call on one key.
-struct Call {
-    key: String,
-    what: What,
-}
-
-enum What {
-    /// `GET`
-    Read,
-    /// `SET`
-    Write(u64),
-    /// `DEL`: a write of no value.
-    Remove,
-    /// `SET NX`: a cas from no value.
-    WriteIfAbsent(u64),
-}
-
-impl Call {
-    fn function(&self) -> Function {
-        match self.what {
-            What::Read => Function::Read,
-            What::Write(_) | What::Remove => Function::Write,
-            What::WriteIfAbsent(_) => Function::Cas,
-        }
-    }
-
-    fn value(&self) -> Value {
-        match self.what {
-            What::Read | What::Remove => Value::Null,
-            What::Write(value) => json!(value),
-            What::WriteIfAbsent(value) => json!([null, value]),
-        }
-    }
-
-    fn command(&self) -> Vec<Vec<u8>> {
-        let key = &self.key;
-        let words = match self.what {
-            What::Read => format!("GET {key}"),
-            What::Write(value) => format!("SET {key} {value}"),
-            What::Remove => format!("DEL {key}"),
-            What::WriteIfAbsent(value) => format!("SET {key} {value} NX"),
-        };
-        words.split(' ').map(|word| word.as_bytes().to_vec()).collect()
-    }
-
-    /// The outcome of the call. Only an answer that states it means that nothing was done. A lost connection, or no
-    /// answer in time, leaves the outcome unknown.
-    fn outcome(&self, answer: io::Result<Answer>) -> Result<(EventKind, Value), RecordError> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error.into()),
-            Err(_) => return Ok((EventKind::Info, self.value())),
-        };
-        match (&self.what, answer) {
-            (_, Answer::Error(error)) if error.ends_with("not applied") => Ok((EventKind::Fail, self.value())),
-            (_, Answer::Error(error)) if error.ends_with("outcome unknown") => Ok((EventKind::Info, self.value())),
-            (What::Read, Answer::Nil) => Ok((EventKind::Ok, Value::Null)),
-            (What::Read, Answer::Bulk(text)) => Ok((EventKind::Ok, read_value(&text))),
-            (What::Write(_) | What::WriteIfAbsent(_), Answer::Status(_)) | (What::Remove, Answer::Integer(_)) => {
-                Ok((EventKind::Ok, self.value()))
+        let call: Box<dyn Call> = match self.calls {
+            Calls::Registers => Box::new(registers::draw(&mut self.source)),
+            Calls::Transactions => {
+                let generation = self.recorder.count(EventKind::Invoke) / (self.source.keys * TRANSACTIONS_A_KEY);
+                Box::new(transactions::draw(&mut self.source, generation))
             }
-            (What::WriteIfAbsent(_), Answer::Nil) => Ok((EventKind::Fail, self.value())),
-            (_, answer) => Err(RecordError::Answer(answer)),
-        }
+        };
+        let process = self.source.process;
+        self.recorder.record(process, EventKind::Invoke, &*call, call.value())?;
+        let end = call.make(client)?;
+        let is_served = matches!(end, End::Done(_) | End::NotMet);
+        let (kind, value) = match end {
+            End::Done(value) => (EventKind::Ok, value),
+            End::NotMet | End::Failed => (EventKind::Fail, call.value()),
+            End::Unknown => (EventKind::Info, call.value()),
+        };
+        self.recorder.record(process, kind, &*call, value)?;
+        Ok(is_served)
     }
 }
 
@@ -239,3 +240,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Upper bound of the values of one process. All numbers stay below 2^53, as other readers of JSON require.
 const VALUES_A_PROCESS: u64 = 1_000_000_000;
+/// Number of transactions for each key, after which other keys take their place, since every read names all that was
+/// appended before.
+const TRANSACTIONS_A_KEY: u64 = 50;
