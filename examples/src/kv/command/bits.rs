@@ -34,7 +34,7 @@ fn place(text: &[u8]) -> Result<usize, Reply> {
     place.ok_or_else(|| Reply::error("ERR bit offset is not an integer or out of range"))
 }
 
-fn bit(text: &[u8], place: usize) -> bool {
+pub(super) fn bit(text: &[u8], place: usize) -> bool {
     text.get(place / 8).is_some_and(|byte| byte >> (7 - place % 8) & 1 == 1)
 }
 

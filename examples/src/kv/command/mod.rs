@@ -7,17 +7,21 @@
 // The functions of all commands have one type, also of those that never fail.
 #![allow(clippy::unnecessary_wraps)]
 
+mod bitfield;
 mod bits;
 mod blocking;
 mod connection;
 mod context;
+mod dump;
 mod errors;
 mod execute;
 mod geo;
 mod glob;
 mod hashes;
+mod hyperloglog;
 mod info;
 mod keys;
+mod lcs;
 mod lists;
 mod parse;
 mod pubsub;

@@ -295,11 +295,14 @@ pub(super) const ALL_KEYS: Keys = Keys::Range(1, -1, 1);
 /// All commands by name.
 static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
     let groups = [
+        super::bitfield::COMMANDS,
         super::bits::COMMANDS,
         super::blocking::COMMANDS,
         super::connection::COMMANDS,
+        super::dump::COMMANDS,
         super::geo::COMMANDS,
         super::hashes::COMMANDS,
+        super::hyperloglog::COMMANDS,
         super::keys::COMMANDS,
         super::lists::COMMANDS,
         super::pubsub::COMMANDS,

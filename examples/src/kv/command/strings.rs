@@ -5,6 +5,7 @@ use crate::kv::store::{add_decimals, parse_integer};
 
 use super::context::{Change, Time, Unit, View};
 use super::errors::{check_length, double, integer, invalid_time, is, number, syntax_error, wrong_arity};
+use super::lcs;
 use super::spec::{ALL_KEYS, Keys, ONE_KEY, READ_SLOW, SHRINK, Spec, TWO_KEYS, WRITE_SLOW};
 
 type Done = Result<(), Reply>;
@@ -34,7 +35,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     })
     .about("string", "Adds a number to a number."),
     Spec::write("incrbyfloat", 3, ONE_KEY, add_double).about("string", "Adds a number with a fraction to a number."),
-    Spec::read("lcs", -3, TWO_KEYS, longest_common_subsequence)
+    Spec::read("lcs", -3, TWO_KEYS, lcs::longest_common_subsequence)
         .flags(READ_SLOW)
         .about("string", "Returns the longest bytes that two strings share in order."),
     Spec::read("mget", -2, ALL_KEYS, get_many).about("string", "Returns several strings."),
@@ -327,51 +328,3 @@ fn add_double(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) ->
     out.bulk(sum.as_bytes());
     Ok(())
 }
-
-/// Without `IDX`, which few use: it is refused.
-fn longest_common_subsequence(view: &View<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    let wrong = || Reply::error("ERR The specified keys must contain string values");
-    let left = view.text(rest[0]).map_err(|_| wrong())?.unwrap_or_default();
-    let right = view.text(rest[1]).map_err(|_| wrong())?.unwrap_or_default();
-    let wants_length = match rest[2..] {
-        [] => false,
-        [option] if is(option, "len") => true,
-        [option, ..] if is(option, "idx") => return Err(Reply::error("ERR LCS with IDX is not supported")),
-        _ => return Err(syntax_error()),
-    };
-    if left.len().saturating_mul(right.len()) > LCS_STEPS_MAX {
-        return Err(Reply::error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"));
-    }
-    let width = right.len() + 1;
-    let mut lengths = vec![0_u32; (left.len() + 1) * width];
-    for (row, one) in left.iter().enumerate() {
-        for (column, other) in right.iter().enumerate() {
-            lengths[(row + 1) * width + column + 1] = if one == other {
-                lengths[row * width + column] + 1
-            } else {
-                lengths[row * width + column + 1].max(lengths[(row + 1) * width + column])
-            };
-        }
-    }
-    if wants_length {
-        out.integer(i64::from(lengths[left.len() * width + right.len()]));
-        return Ok(());
-    }
-    let (mut row, mut column, mut common) = (left.len(), right.len(), Vec::new());
-    while row > 0 && column > 0 {
-        if left[row - 1] == right[column - 1] {
-            common.push(left[row - 1]);
-            (row, column) = (row - 1, column - 1);
-        } else if lengths[(row - 1) * width + column] > lengths[row * width + column - 1] {
-            row -= 1;
-        } else {
-            column -= 1;
-        }
-    }
-    common.reverse();
-    out.bulk(&common);
-    Ok(())
-}
-
-/// Steps that a search takes at most: some milliseconds on the loop.
-const LCS_STEPS_MAX: usize = 4_000_000;

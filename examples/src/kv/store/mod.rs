@@ -11,6 +11,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 mod digest;
+mod dump;
 mod number;
 mod record;
 mod scripts;
@@ -20,6 +21,7 @@ mod table;
 mod value;
 mod waiters;
 
+pub use dump::LoadError;
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use snapshot::{RestoreError, Snapshot};
@@ -354,6 +356,23 @@ impl Store {
         self.insert(copy);
     }
 
+    /// The value of a key as bytes for [`load`](Self::load).
+    pub fn dump(&self, log_time: u64, key: &[u8]) -> Option<Vec<u8>> {
+        self.get(log_time, key).map(dump::dump)
+    }
+
+    /// Sets a key to the value whose bytes [`dump`](Self::dump) returned.
+    ///
+    /// # Errors
+    /// When they are other bytes.
+    pub fn load(&mut self, key: &[u8], bytes: &[u8], deadline: Option<u64>) -> Result<(), LoadError> {
+        let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision + 1 };
+        let record = dump::load(self, bytes, head)?;
+        self.revision += 1;
+        self.insert(record);
+        Ok(())
+    }
+
     /// Removes a key. Returns false if it did not exist, or had expired.
     pub fn remove(&mut self, log_time: u64, key: &[u8]) -> bool {
         self.take(self.table.hash(key), key).is_some_and(|removed| removed.lives_at(log_time))
@@ -390,6 +409,9 @@ impl Store {
         self.weight = 0;
         self.digest = 0;
         (self.discard)(garbage);
+        // Who waits as a member of a group has to hear that it is gone, and who waits for a key of a store that another
+        // replaces has to look for it there.
+        self.waiters.wake_all();
     }
 
     fn insert(&mut self, record: Record) {
@@ -448,8 +470,6 @@ impl Drop for Store {
     /// A store that a snapshot replaces takes as long to free as flushed keys.
     fn drop(&mut self) {
         self.clear();
-        // Whoever waits for a key of this store has to look for it in the next.
-        self.waiters.wake_all();
     }
 }
 

@@ -103,19 +103,28 @@ impl Snapshot {
     }
 }
 
-fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
-    let kind = match record.as_value() {
+/// The kind of a record's value.
+pub(super) fn kind(record: &Record) -> u8 {
+    match record.as_value() {
         None => TEXT,
         Some(Value::List(_)) => LIST,
         Some(Value::Hash(_)) => HASH,
         Some(Value::Set(_)) => SET,
         Some(Value::SortedSet(_)) => SORTED_SET,
         Some(Value::Stream(_)) => STREAM,
-    };
-    writer.write_all(&[kind])?;
+    }
+}
+
+fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
+    writer.write_all(&[kind(record)])?;
     writer.write_all(&record.deadline().unwrap_or(0).to_le_bytes())?;
     writer.write_all(&record.version().to_le_bytes())?;
     write_bytes(writer, record.key())?;
+    write_value(writer, record)
+}
+
+/// Writes a record's value without its kind.
+pub(super) fn write_value(writer: &mut impl Write, record: &Record) -> io::Result<()> {
     match record.as_value() {
         None => write_bytes(writer, record.as_text().unwrap_or_default()),
         Some(Value::List(list)) => write_items(writer, true, list.len(), list.iter_from(0)),
@@ -209,19 +218,24 @@ fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<()
         let value = read_bytes(reader)?;
         Record::text(&mut store.scratch, head, &[&value])
     } else {
-        let (is_small, items) = read_items(reader)?;
-        let value = match kind {
-            LIST => Some(Value::List(List::from_items(items))),
-            HASH => Members::from_items(items, is_small).map(|members| Value::Hash(Hash(members))),
-            SET => Members::from_items(items, is_small).map(|members| Value::Set(Set(members))),
-            SORTED_SET => SortedSet::from_items(items, is_small).map(Value::SortedSet),
-            STREAM => read_parts(reader)?.build(items).map(Value::Stream),
-            _ => None,
-        };
-        Record::object(head, value.filter(|value| !value.is_empty()).ok_or(RestoreError::Malformed)?)
+        Record::object(head, read_value(reader, kind)?)
     };
     store.insert(record);
     Ok(())
+}
+
+/// Reads a value that is no string, of a kind.
+pub(super) fn read_value(reader: &mut impl Read, kind: u8) -> Result<Value, RestoreError> {
+    let (is_small, items) = read_items(reader)?;
+    let value = match kind {
+        LIST => Some(Value::List(List::from_items(items))),
+        HASH => Members::from_items(items, is_small).map(|members| Value::Hash(Hash(members))),
+        SET => Members::from_items(items, is_small).map(|members| Value::Set(Set(members))),
+        SORTED_SET => SortedSet::from_items(items, is_small).map(Value::SortedSet),
+        STREAM => read_parts(reader)?.build(items).map(Value::Stream),
+        _ => None,
+    };
+    value.filter(|value| !value.is_empty()).ok_or(RestoreError::Malformed)
 }
 
 fn read_parts(reader: &mut impl Read) -> Result<Parts, RestoreError> {
