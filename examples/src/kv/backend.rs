@@ -70,7 +70,7 @@ impl<E: Election> Backend for ReplicaBackend<E> {
     fn about(&self) -> impl Future<Output = About> + 'static {
         let (status, clients) = (self.replica.status(), Rc::clone(&self.clients));
         async move {
-            let unknown = About { role: Role::Replica { master: None }, lines: Vec::new() };
+            let unknown = About { role: Role::Replica { master: None }, quorum: 0, lines: Vec::new() };
             status.await.map_or(unknown, |status| status::about(&status, &clients))
         }
     }

@@ -3,14 +3,16 @@
 //! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
 //! [`command`] their commands.
 //! [`connection`] orders one client's requests and replies, [`server`] gives connections their sockets, and [`pubsub`]
-//! has the messages between clients. [`config`] is the cluster file, [`http`] the port for people, [`status`] the
-//! status that it shows, [`members`] the changes of members, [`logging`] the lines of the log, and [`descriptors`] the
-//! limit of open files. [`backend`] connects connections to a replica, [`node`] runs all of it on one loop, and
-//! [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
+//! has the messages between clients; [`stats`], [`clients`] and [`process`] are what a node tells about them.
+//! [`config`] is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`members`] the
+//! changes of members, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`backend`]
+//! connects connections to a replica, [`peers`] a node to the others outside of the log, [`node`] runs all of it on one
+//! loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
 
 mod accept;
 pub mod backend;
 pub mod client;
+pub mod clients;
 pub mod cluster;
 pub mod command;
 pub mod config;
@@ -23,10 +25,12 @@ mod machine;
 pub mod members;
 pub mod node;
 pub mod peers;
+pub mod process;
 pub mod pubsub;
 pub mod random;
 pub mod resp;
 pub mod server;
+pub mod stats;
 pub mod status;
 pub mod store;
 mod trouble;

@@ -23,10 +23,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::accept;
+use super::clients::{Client, Registry};
 use super::command::{About, Answer, At, Blocking, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
-use super::pubsub::{self, Hub, Request};
+use super::process::Process;
+use super::pubsub::{self, Hub, Request, Topic};
 use super::random;
+use super::stats::Stats;
 use super::store::Store;
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
@@ -109,6 +112,10 @@ struct Server<B> {
     replies_bytes: Cell<usize>,
     /// Number of connections that ended because their client took no replies.
     given_up: Cell<u64>,
+    /// Number of connections that were refused.
+    rejected: Cell<u64>,
+    clients: Registry,
+    stats: Rc<RefCell<Stats>>,
     connected_gauge: Gauge,
     received_counter: Counter,
     commands_counter: Counter,
@@ -149,6 +156,9 @@ impl<B: Backend> Server<B> {
             commands: Cell::new(0),
             replies_bytes: Cell::new(0),
             given_up: Cell::new(0),
+            rejected: Cell::new(0),
+            clients: Registry::default(),
+            stats: Rc::default(),
             connected_gauge: metrics::gauge!("kv_connected_clients"),
             received_counter: metrics::counter!("kv_connections_received_total"),
             commands_counter: metrics::counter!("kv_commands_processed_total"),
@@ -159,29 +169,25 @@ impl<B: Backend> Server<B> {
         self.received.set(self.received.get() + 1);
         self.received_counter.increment(1);
         if self.connected.get() >= self.limits.connections_max {
+            self.rejected.set(self.rejected.get() + 1);
             return stream.write_all(b"-ERR max number of clients reached\r\n").await;
         }
         let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
         let mut connected = Connected::new(self, id);
         stream.set_nodelay(true)?;
-        let mut connection = Connection::new(id, self.limits.connection);
+        let client = self.clients.add(id, self.new_connection(id, &stream)?);
         let mut pending = VecDeque::new();
         let mut commands = 0;
         loop {
-            connection.set_moment(wall_ms(), random::fresh());
-            connection.set_subscriptions_room(self.hub.borrow().room(connection.subscriptions_bytes()));
-            while let Some(work) = connection.next_work() {
-                self.begin(id, work, &mut pending);
-            }
-            self.count(connection.commands() - commands);
-            commands = connection.commands();
-            if connection.is_done() || connection.is_abandoned() {
+            self.begin_all(id, &client, &mut pending);
+            if self.is_over(&client, &mut connected, &mut commands) {
                 return stream.shutdown().await;
             }
-            connected.note_replies(connection.replies_bytes());
-            connection.set_replies_room(self.replies_room());
-            let waits_for_client = connection.waits_for_client();
+            let waits_for_client = client.connection().waits_for_client();
             let turn = poll_fn(|context| {
+                client.watch(context.waker()).map_err(io::Error::other)?;
+                let mut connection = client.connection();
+                connection.set_clock(self.micros());
                 if connection.is_subscribed() {
                     self.take_messages(context, id, &mut connection)?;
                 }
@@ -193,6 +199,16 @@ impl<B: Backend> Server<B> {
                 turn.await?;
             }
         }
+    }
+
+    /// Notes what a client did. Returns true if its connection is to be closed.
+    fn is_over(&self, client: &Client, connected: &mut Connected<'_, B>, commands: &mut u64) -> bool {
+        let mut connection = client.connection();
+        self.count(connection.commands() - *commands);
+        *commands = connection.commands();
+        connected.note_replies(connection.replies_bytes());
+        connection.set_replies_room(self.replies_room());
+        connection.is_done() || connection.is_abandoned()
     }
 
     /// Bytes of replies that each connection may hold now.
@@ -227,6 +243,39 @@ impl<B: Backend> Server<B> {
         Ok(())
     }
 
+    fn new_connection(&self, id: i64, stream: &TcpStream) -> io::Result<Connection> {
+        let mut connection = Connection::new(id, self.limits.connection);
+        connection.set_addresses(stream.peer_addr()?, stream.local_addr()?);
+        connection.share_stats(Rc::clone(&self.stats), self.micros());
+        Ok(connection)
+    }
+
+    /// Microseconds since the start.
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Begins all work in the input of a client.
+    fn begin_all(&self, id: i64, client: &Client, pending: &mut VecDeque<Pending>) {
+        let now = self.micros();
+        {
+            let mut connection = client.connection();
+            connection.set_moment(wall_ms(), random::fresh());
+            connection.set_clock(now);
+            let room = self.hub.borrow().room(connection.subscriptions_bytes());
+            connection.set_subscriptions_room(room);
+        }
+        loop {
+            // Not in use while the work begins, which may look at all connections.
+            let work = client.connection().next_work();
+            match work {
+                Some(Work::Clients { slot, request }) => self.clients.carry_out(client, slot, &request, now),
+                Some(work) => self.begin(id, work, pending),
+                None => return,
+            }
+        }
+    }
+
     fn begin(&self, id: i64, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
             Work::Write { slot, entry, blocking } => {
@@ -254,6 +303,7 @@ impl<B: Backend> Server<B> {
                 pending.insert(place, Pending { slot, answer });
             }
             Work::Subscriptions(changes) => self.hub.borrow_mut().change(id, changes),
+            Work::Clients { .. } => unreachable!("this was carried out"),
         }
     }
 
@@ -281,12 +331,23 @@ impl<B: Backend> Server<B> {
     }
 
     fn info(&self) -> ServerInfo {
+        let (hub, stats) = (self.hub.borrow(), self.stats.borrow());
         ServerInfo {
             tcp_port: self.port,
             uptime_seconds: self.started.elapsed().as_secs(),
             connected_clients: self.connected.get(),
+            clients_max: self.limits.connections_max,
+            blocked_clients: self.clients.blocked(),
+            subscribers: hub.clients(),
+            subscriptions: Topic::ALL.map(|topic| hub.names(topic)),
             connections_received: self.received.get(),
+            connections_rejected: self.rejected.get(),
             commands_processed: self.commands.get(),
+            errors: stats.errors(),
+            replies_bytes: self.replies_bytes.get(),
+            command_lines: stats.command_lines(),
+            error_lines: stats.error_lines(),
+            process: Process::now(),
             about: About::default(),
         }
     }
@@ -309,6 +370,7 @@ impl<B> Drop for Connected<'_, B> {
     fn drop(&mut self) {
         self.note_replies(0);
         self.server.hub.borrow_mut().leave(self.id);
+        self.server.clients.remove(self.id);
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
     }

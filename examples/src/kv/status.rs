@@ -139,7 +139,10 @@ pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, SocketAddr>)
         ("quorate_commit_index", log.commit_index.to_string()),
         ("quorate_applied_index", status.applied_index.to_string()),
     ];
-    About { role, lines }
+    let majority = |voters: usize| if voters == 0 { 0 } else { voters / 2 + 1 };
+    let configuration = &log.configuration;
+    let quorum = majority(configuration.voters().count()).max(majority(configuration.outgoing_voters().count()));
+    About { role, quorum, lines }
 }
 
 fn role(status: &ReplicaStatus) -> String {

@@ -4,8 +4,10 @@
 //! on the path; it is started on a free port and stopped afterwards):
 //!
 //! ```text
-//! KV_GOLDEN_RECORD=1 cargo test -p quorate-examples --test it golden::record
+//! KV_GOLDEN_RECORD=all cargo test -p quorate-examples --test it golden::record
 //! ```
+//!
+//! `KV_GOLDEN_RECORD=sets,lists` records only files whose names contain one of these words.
 //!
 //! A line that begins with `>` is a request as typed into `redis-cli`, sent as an array; `>>` is sent unchanged, with
 //! escapes resolved; `<` is the whole answer to it; `< EOF` means that the server closed the connection; and
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use quorate_examples::kv::clients::answer;
 use quorate_examples::kv::command::{At, ServerInfo, apply};
 use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
 use quorate_examples::kv::pubsub::Hub;
@@ -33,11 +36,12 @@ trait Speaker {
 
 #[test]
 fn record() {
-    if std::env::var_os("KV_GOLDEN_RECORD").is_none() {
+    let Ok(wanted) = std::env::var("KV_GOLDEN_RECORD") else {
         return;
-    }
+    };
+    let is_wanted = |path: &Path| wanted.split(',').any(|word| word == "all" || path.to_string_lossy().contains(word));
     let mut server = RedisServer::start();
-    for path in files() {
+    for path in files().into_iter().filter(|path| is_wanted(path)) {
         let text = std::fs::read_to_string(&path).unwrap();
         server.connect();
         server.exchange(b"FLUSHALL\r\n");
@@ -235,6 +239,14 @@ impl Speaker for OneStore {
                     let answer = self.hub.answer(&request);
                     std::iter::from_fn(|| self.hub.take(self.connections)).for_each(|it| connection.on_message(&it));
                     connection.on_asked(slot, answer);
+                }
+                Work::Clients { slot, request } => {
+                    let row = connection.row(0);
+                    let (reply, killed) = answer(&request, &[row], self.connections);
+                    if !killed.is_empty() {
+                        connection.close_after_replies();
+                    }
+                    connection.on_clients(slot, &reply);
                 }
                 Work::Subscriptions(changes) => self.hub.change(self.connections, changes),
                 Work::Write { slot, entry, .. } => {

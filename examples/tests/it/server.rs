@@ -49,7 +49,7 @@ impl Backend for OneStore {
     }
 
     fn about(&self) -> impl Future<Output = About> + 'static {
-        std::future::ready(About { role: Role::Master, lines: vec![("quorate_node", "1".to_owned())] })
+        std::future::ready(About { role: Role::Master, quorum: 1, lines: vec![("quorate_node", "1".to_owned())] })
     }
 }
 
@@ -409,4 +409,82 @@ fn a_subscriber_that_takes_no_messages_is_given_up() {
     while slow.read_to_end(&mut rest).is_ok_and(|count| count > 0) {}
     assert!(rest.len() > 1_000_000);
     assert_eq!(call(&mut other, "PUBLISH news last"), Reply::Integer(1));
+}
+
+/// The text of a reply.
+fn text(reply: Reply) -> String {
+    let Reply::Bulk(text) = reply else { panic!("{reply:?}") };
+    String::from_utf8(text.to_vec()).unwrap()
+}
+
+#[test]
+fn clients_are_listed_and_ended() {
+    let server = Server::start(ServerLimits::default());
+    let (mut first, mut second) = (server.client(), server.client());
+    call(&mut first, "CLIENT SETNAME first");
+    assert!(matches!(call(&mut second, "SUBSCRIBE news"), Reply::Array(_)));
+    let listed = text(call(&mut first, "CLIENT LIST"));
+    let rows: Vec<_> = listed.lines().collect();
+    assert_eq!(rows.len(), 2, "{listed}");
+    assert!(rows[0].starts_with("id=1 addr=127.0.0.1:") && rows[0].contains(" name=first "), "{listed}");
+    assert!(rows[0].contains(" flags=N db=0 sub=0 ") && rows[0].contains(" cmd=client|list "), "{listed}");
+    assert!(rows[1].contains(" flags=P db=0 sub=1 ") && rows[1].contains(" cmd=subscribe "), "{listed}");
+    assert!(text(call(&mut first, "CLIENT INFO")).contains(" cmd=client|info "));
+    assert_eq!(text(call(&mut first, "CLIENT LIST TYPE pubsub")).lines().count(), 1);
+    assert_eq!(call(&mut first, "CLIENT KILL ID 2"), Reply::Integer(1));
+    // It stood still, and notices.
+    assert!(second.receive().is_err());
+    while text(call(&mut first, "CLIENT LIST")).lines().count() > 1 {}
+    assert_eq!(call(&mut first, "PUBSUB NUMSUB news"), Reply::Array(vec![bulk("news"), Reply::Integer(0)]));
+    assert_eq!(call(&mut first, "CLIENT KILL TYPE normal SKIPME no"), Reply::Integer(1));
+    assert!(first.receive().is_err());
+}
+
+fn bulk(text: &'static str) -> Reply {
+    Reply::Bulk(Bytes::from(text))
+}
+
+#[test]
+fn a_client_that_waits_is_ended_by_another() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    waiting.write_all(b"BLPOP queue 0\r\n").unwrap();
+    let mut other = server.client();
+    while !text(call(&mut other, "INFO clients")).contains("blocked_clients:1\r\n") {}
+    assert!(text(call(&mut other, "CLIENT LIST")).contains(" flags=b "));
+    assert_eq!(call(&mut other, "CLIENT KILL SKIPME yes"), Reply::Integer(1));
+    assert_eq!(waiting.read(&mut [0]).unwrap(), 0);
+    while !text(call(&mut other, "INFO clients")).contains("connected_clients:1\r\n") {}
+    call(&mut other, "RPUSH queue a");
+    assert_eq!(call(&mut other, "LLEN queue"), Reply::Integer(1));
+}
+
+#[test]
+fn commands_and_errors_are_counted() {
+    let server = Server::start(ServerLimits::default());
+    let mut client = server.client();
+    client.send(&[&[b"SET", b"a", b"x"], &[b"INCR", b"a"], &[b"SET", b"a", b"1"], &[b"GET", b"a"]]).unwrap();
+    (0..4).for_each(|_| drop(client.receive().unwrap()));
+    call(&mut client, "GET");
+    call(&mut client, "NOSUCH");
+    call(&mut client, "LPUSH a x");
+    call(&mut client, "CONFIG SET slowlog-log-slower-than 0");
+    call(&mut client, "SET slow 1");
+    let info = text(call(&mut client, "INFO everything"));
+    let has = |start: &str, end: &str| info.lines().any(|line| line.starts_with(start) && line.ends_with(end));
+    assert!(has("cmdstat_set:calls=3,", "rejected_calls=0,failed_calls=0"), "{info}");
+    assert!(has("cmdstat_incr:calls=1,", "rejected_calls=0,failed_calls=1"), "{info}");
+    assert!(has("cmdstat_get:calls=1,", "rejected_calls=1,failed_calls=0"), "{info}");
+    assert!(has("cmdstat_config|set:calls=1,", "failed_calls=0"), "{info}");
+    assert!(has("errorstat_ERR:count=3", ""), "{info}");
+    assert!(has("errorstat_WRONGTYPE:count=1", ""), "{info}");
+    assert!(has("total_error_replies:4", ""), "{info}");
+    assert!(!text(call(&mut client, "INFO")).contains("cmdstat_"));
+    let Reply::Array(slow) = call(&mut client, "SLOWLOG GET -1") else { panic!("a list") };
+    let Reply::Array(oldest) = slow.last().unwrap() else { panic!("a list") };
+    assert_eq!(oldest[3], Reply::Array(vec![bulk("SET"), bulk("slow"), bulk("1")]));
+    let Reply::Bulk(address) = &oldest[4] else { panic!("an address") };
+    assert!(address.starts_with(b"127.0.0.1:"));
+    assert_eq!(call(&mut client, "CONFIG RESETSTAT"), ok());
+    assert!(!text(call(&mut client, "INFO everything")).contains("errorstat_"));
 }

@@ -5,18 +5,23 @@ use super::spec::{ALL_KEYS, Kind, Spec};
 pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("auth", -2, CONNECTION, Kind::Auth).about("connection", "Authenticates the connection."),
     Spec::connection("client", -2, CONNECTION, Kind::Client)
-        .about("connection", "Names the connection or tells about it."),
-    Spec::connection("cluster", -2, ANY_STATE, Kind::Cluster).about("cluster", "Refused: nodes do not divide keys."),
-    Spec::connection("command", -1, ANY_STATE, Kind::Command).about("server", "Tells about the commands."),
-    Spec::connection("config", -2, ADMIN, Kind::Config).about("server", "Tells the settings."),
+        .container()
+        .about("connection", "Names the connection, and tells about all or ends them."),
+    Spec::connection("cluster", -2, ANY_STATE, Kind::Cluster)
+        .container()
+        .about("cluster", "Refused: nodes do not divide keys."),
+    Spec::connection("command", -1, ANY_STATE, Kind::Command).container().about("server", "Tells about the commands."),
+    Spec::connection("config", -2, ADMIN, Kind::Config).container().about("server", "Tells or changes the settings."),
     Spec::connection("discard", 1, CONNECTION, Kind::Discard).about("transactions", "Gives up a transaction."),
     Spec::connection("echo", 2, ANY_STATE_FAST, Kind::Echo).about("connection", "Returns its argument."),
     Spec::connection("exec", 1, CONNECTION, Kind::Exec).about("transactions", "Carries out a transaction."),
     Spec::connection("function", -2, &["noscript"], Kind::Function)
-        .about("scripting", "Flushes the functions, of which there are none."),
+        .container()
+        .about("scripting", "Tells about functions, of which there are none."),
     Spec::connection("hello", -1, CONNECTION, Kind::Hello).about("connection", "Chooses the version of the protocol."),
     Spec::connection("host:", -1, ANY_STATE, Kind::HttpRequest),
     Spec::connection("info", -1, ANY_STATE, Kind::Info).about("server", "Tells about the node."),
+    Spec::connection("latency", -2, ADMIN, Kind::Latency).container().about("server", "Tells how long commands took."),
     Spec::connection("multi", 1, CONNECTION, Kind::Multi).about("transactions", "Begins a transaction."),
     Spec::connection("ping", -1, &["fast"], Kind::Ping).about("connection", "Returns PONG or its argument."),
     Spec::connection("post", -1, ANY_STATE, Kind::HttpRequest),
@@ -29,7 +34,14 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("role", 1, CONNECTION, Kind::Role).about("server", "Returns the node's part in its group."),
     Spec::connection("select", 2, ANY_STATE_FAST, Kind::Select)
         .about("connection", "Chooses the database, of which there is one."),
+    Spec::connection("slowlog", -2, ADMIN, Kind::Slowlog)
+        .container()
+        .about("server", "Tells which commands took long."),
     Spec::connection("unwatch", 1, CONNECTION, Kind::Unwatch).about("transactions", "Forgets the watched keys."),
+    Spec::connection("wait", 3, &["noscript"], Kind::Wait)
+        .about("generic", "Returns the number of other nodes whose disks have what the connection wrote."),
+    Spec::connection("waitaof", 4, &["noscript"], Kind::Waitaof)
+        .about("generic", "Returns the number of disks that have what the connection wrote."),
     Spec::connection("watch", -2, CONNECTION, Kind::Watch)
         .keys(ALL_KEYS)
         .about("transactions", "Makes a transaction depend on keys."),

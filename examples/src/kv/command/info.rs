@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::kv::process::Process;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::Store;
 
+use super::errors::number;
+
 /// The data of `INFO` about a server, apart from its keys. Gathered for each request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerInfo {
     /// The port for clients.
     pub tcp_port: u16,
@@ -15,10 +18,30 @@ pub struct ServerInfo {
     pub uptime_seconds: u64,
     /// Open client connections.
     pub connected_clients: usize,
+    /// Maximum number of those.
+    pub clients_max: usize,
+    /// Clients that wait in a command.
+    pub blocked_clients: usize,
+    /// Clients that subscribe to something.
+    pub subscribers: usize,
+    /// Channels, patterns and shard channels that have subscribers at this node.
+    pub subscriptions: [usize; 3],
     /// Connections accepted since the start.
     pub connections_received: u64,
+    /// Connections refused since the start.
+    pub connections_rejected: u64,
     /// Commands answered since the start.
     pub commands_processed: u64,
+    /// Error replies since the start.
+    pub errors: u64,
+    /// Bytes of replies that wait for clients.
+    pub replies_bytes: usize,
+    /// The lines about commands.
+    pub command_lines: Vec<(String, String)>,
+    /// The lines about errors.
+    pub error_lines: Vec<(String, String)>,
+    /// The process.
+    pub process: Process,
     /// The node's part in its group.
     pub about: About,
 }
@@ -28,6 +51,8 @@ pub struct ServerInfo {
 pub struct About {
     /// Its role.
     pub role: Role,
+    /// Number of nodes that a write is on when it is answered. 0 if this is not known.
+    pub quorum: usize,
     /// Further lines: name and value.
     pub lines: Vec<(&'static str, String)>,
 }
@@ -84,6 +109,14 @@ fn host_and_port(master: Option<SocketAddr>) -> (String, u16) {
     master.map_or((String::new(), 0), |master| (master.ip().to_string(), master.port()))
 }
 
+impl About {
+    /// The reply to `WAIT`, or to `WAITAOF`, which counts one of the nodes apart.
+    pub(super) fn wait(&self, shows_own: bool) -> Reply {
+        let others = Reply::Integer(number(self.quorum.saturating_sub(1)));
+        if shows_own { Reply::Array(vec![Reply::Integer(number(self.quorum.min(1))), others]) } else { others }
+    }
+}
+
 impl ServerInfo {
     /// The reply to `HELLO`.
     pub(super) fn hello(&self, id: i64, version: Version) -> Reply {
@@ -99,15 +132,15 @@ impl ServerInfo {
         ])
     }
 
-    pub(super) fn text(&self, sections: &[Box<[u8]>], store: &Store, log_time: u64) -> String {
-        let wanted = |name: &str| {
-            let all = [name, "all", "everything", "default"];
-            sections.is_empty()
-                || sections.iter().any(|section| all.iter().any(|name| section.eq_ignore_ascii_case(name.as_bytes())))
+    pub(super) fn text(&self, asked: &[Box<[u8]>], store: &Store, log_time: u64) -> String {
+        let is_asked = |words: &[&str]| {
+            asked.iter().any(|section| words.iter().any(|word| section.eq_ignore_ascii_case(word.as_bytes())))
         };
         let mut text = String::new();
         for (name, lines) in self.sections(store, log_time) {
-            if !wanted(&name.to_ascii_lowercase()) {
+            let is_usual = name != "Commandstats";
+            let usual = is_usual && (asked.is_empty() || is_asked(&["default"]));
+            if !usual && !is_asked(&[name, "all", "everything"]) {
                 continue;
             }
             if !text.is_empty() {
@@ -121,36 +154,99 @@ impl ServerInfo {
         text
     }
 
-    fn sections(&self, store: &Store, log_time: u64) -> [(&'static str, Vec<(&'static str, String)>); 7] {
+    fn sections(&self, store: &Store, log_time: u64) -> [(&'static str, Lines); 12] {
         let keys = store.len(log_time);
         let keyspace = format!("keys={keys},expires={},avg_ttl=0", store.deadlines());
+        let role = self.about.role.lines().into_iter().chain(self.about.lines.iter().cloned());
         [
+            ("Server", self.server()),
+            ("Clients", self.clients()),
+            ("Memory", self.memory(store)),
+            ("Persistence", lines([("loading", "0"), ("async_loading", "0"), ("aof_enabled", "1")])),
+            ("Stats", self.stats()),
+            ("Replication", lines(role)),
             (
-                "Server",
-                vec![
-                    ("redis_version", REDIS_VERSION.to_owned()),
-                    ("quorate_version", env!("CARGO_PKG_VERSION").to_owned()),
-                    ("redis_mode", "standalone".to_owned()),
-                    ("arch_bits", usize::BITS.to_string()),
-                    ("process_id", std::process::id().to_string()),
-                    ("tcp_port", self.tcp_port.to_string()),
-                    ("uptime_in_seconds", self.uptime_seconds.to_string()),
-                ],
+                "CPU",
+                lines([
+                    ("used_cpu_sys", format!("{:.6}", self.process.system_seconds)),
+                    ("used_cpu_user", format!("{:.6}", self.process.user_seconds)),
+                ]),
             ),
-            ("Clients", vec![("connected_clients", self.connected_clients.to_string())]),
-            ("Memory", vec![("used_memory_dataset", store.weight().to_string()), ("maxmemory", "0".to_owned())]),
-            (
-                "Stats",
-                vec![
-                    ("total_connections_received", self.connections_received.to_string()),
-                    ("total_commands_processed", self.commands_processed.to_string()),
-                ],
-            ),
-            ("Replication", self.about.role.lines().into_iter().chain(self.about.lines.iter().cloned()).collect()),
-            ("Cluster", vec![("cluster_enabled", "0".to_owned())]),
-            ("Keyspace", if keys == 0 { Vec::new() } else { vec![("db0", keyspace)] }),
+            ("Modules", Vec::new()),
+            ("Commandstats", self.command_lines.clone()),
+            ("Errorstats", self.error_lines.clone()),
+            ("Cluster", lines([("cluster_enabled", "0")])),
+            ("Keyspace", if keys == 0 { Vec::new() } else { lines([("db0", keyspace)]) }),
         ]
     }
+
+    fn server(&self) -> Lines {
+        lines([
+            ("redis_version", REDIS_VERSION.to_owned()),
+            ("quorate_version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("redis_mode", "standalone".to_owned()),
+            ("os", std::env::consts::OS.to_owned()),
+            ("arch_bits", usize::BITS.to_string()),
+            ("process_id", std::process::id().to_string()),
+            ("tcp_port", self.tcp_port.to_string()),
+            ("uptime_in_seconds", self.uptime_seconds.to_string()),
+            ("uptime_in_days", (self.uptime_seconds / 86_400).to_string()),
+        ])
+    }
+
+    fn clients(&self) -> Lines {
+        lines([
+            ("connected_clients", self.connected_clients),
+            ("maxclients", self.clients_max),
+            ("blocked_clients", self.blocked_clients),
+            ("pubsub_clients", self.subscribers),
+        ])
+    }
+
+    fn memory(&self, store: &Store) -> Lines {
+        let used = store.weight() + self.replies_bytes as u64;
+        lines([
+            ("used_memory", used.to_string()),
+            ("used_memory_human", human(used)),
+            ("used_memory_rss", self.process.memory_bytes.to_string()),
+            ("used_memory_rss_human", human(self.process.memory_bytes)),
+            ("used_memory_dataset", store.weight().to_string()),
+            ("mem_clients_normal", self.replies_bytes.to_string()),
+            ("maxmemory", "0".to_owned()),
+            ("maxmemory_human", human(0)),
+            ("maxmemory_policy", "noeviction".to_owned()),
+        ])
+    }
+
+    fn stats(&self) -> Lines {
+        let [channels, patterns, shards] = self.subscriptions.map(|count| count as u64);
+        lines([
+            ("total_connections_received", self.connections_received),
+            ("total_commands_processed", self.commands_processed),
+            ("rejected_connections", self.connections_rejected),
+            ("evicted_keys", 0),
+            ("pubsub_channels", channels),
+            ("pubsub_patterns", patterns),
+            ("pubsubshard_channels", shards),
+            ("total_error_replies", self.errors),
+        ])
+    }
+}
+
+/// Names and values.
+type Lines = Vec<(String, String)>;
+
+fn lines<'a, V: ToString>(lines: impl IntoIterator<Item = (&'a str, V)>) -> Lines {
+    lines.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect()
+}
+
+/// Bytes as Redis shows them to people.
+fn human(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss)]
+    let number = bytes as f64;
+    let units = [(1024.0 * 1024.0 * 1024.0, 'G'), (1024.0 * 1024.0, 'M'), (1024.0, 'K')];
+    let unit = units.into_iter().find(|(size, _)| number >= *size);
+    unit.map_or_else(|| format!("{bytes}B"), |(size, letter)| format!("{:.2}{letter}", number / size))
 }
 
 /// The version of Redis whose replies these are. Clients use it to decide which features a server has.

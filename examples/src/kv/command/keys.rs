@@ -37,6 +37,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         .about("server", "Removes all keys of the database, of which there is one."),
     Spec::read("object", -2, Keys::Range(2, 2, 1), object)
         .flags(READ_SLOW)
+        .container()
         .about("generic", "Tells how a value is stored."),
     Spec::write("persist", 2, ONE_KEY, persist).flags(SHRINK).about("generic", "Removes the time to live of a key."),
     Spec::write("pexpire", -3, ONE_KEY, |change, rest, out| expire(change, rest, (SPAN_MS, "pexpire"), out))

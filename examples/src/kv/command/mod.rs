@@ -7,9 +7,11 @@
 // The functions of all commands have one type, also of those that never fail.
 #![allow(clippy::unnecessary_wraps)]
 
+mod admin;
 mod bitfield;
 mod bits;
 mod blocking;
+mod client;
 mod connection;
 mod context;
 mod dump;
@@ -23,6 +25,7 @@ mod info;
 mod keys;
 mod lcs;
 mod lists;
+mod memory;
 mod parse;
 mod pubsub;
 mod query;
@@ -36,6 +39,7 @@ mod spec;
 mod streams;
 mod strings;
 
+pub use admin::AdminCommand;
 pub use blocking::Blocking;
 pub use context::{At, Change, Time, Unit, View};
 pub use execute::apply;
@@ -44,5 +48,5 @@ pub use info::{About, Role, ServerInfo};
 pub use parse::{Command, TransactionCommand, parse};
 pub use pubsub::{PubSubCommand, Question};
 pub use query::{Answer, Query, ReadBatch, Scan};
-pub use session::{Session, SessionCommand, SessionEffect};
+pub use session::{Replies, Session, SessionCommand, SessionEffect};
 pub use spec::{Action, Keys, Kind, Read, Spec, Timeout, Write};

@@ -17,6 +17,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     })
     .about("pubsub", "Sends a message to the subscribers of a channel."),
     Spec::connection("pubsub", -2, &["pubsub", "loading", "stale"], Kind::Pubsub)
+        .container()
         .about("pubsub", "Tells which channels have subscribers."),
     Spec::connection("punsubscribe", -1, LISTEN, Kind::Punsubscribe)
         .about("pubsub", "Stops listening to channels whose names match patterns."),

@@ -28,6 +28,11 @@ pub enum Query {
     Watch(Vec<Box<[u8]>>),
     /// Sections about the server; all of them if the list is empty.
     Info(Vec<Box<[u8]>>),
+    /// The number of nodes that have what the connection wrote.
+    Wait {
+        /// The node's own disk is shown as well.
+        shows_own: bool,
+    },
     /// The node's part in its group.
     Role,
     /// The reply to `HELLO` on the connection of this number.
@@ -154,7 +159,7 @@ impl ReadBatch {
 impl Query {
     /// Returns true if the question is about the node itself, which answers with or without a quorum.
     pub fn is_about_node(&self) -> bool {
-        matches!(self, Self::Info(_) | Self::Hello(_) | Self::Role)
+        matches!(self, Self::Info(_) | Self::Hello(_) | Self::Role | Self::Wait { .. })
     }
 
     /// Returns true if the question is answered in a batch of its own.
@@ -170,6 +175,7 @@ impl Query {
             }
             Self::Keys(_) | Self::Watch(_) => unreachable!("these are answered elsewhere"),
             Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, view.store, view.at.log_time))),
+            Self::Wait { shows_own } => encoder.reply(&server.about.wait(*shows_own)),
             Self::Role => encoder.reply(&server.about.role.reply()),
             Self::Hello(id) => {
                 let version = encoder.version();

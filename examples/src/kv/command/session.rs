@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use crate::kv::resp::{Reply, Version};
-use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
+use crate::kv::store::parse_integer;
 
+use super::admin::parse_function;
 use super::errors::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::glob;
 use super::query::Query;
-use super::spec::{self, Keys, Kind, Spec};
+use super::spec::{Action, Keys, Kind, Spec};
 
 /// The state of a connection that commands change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +22,24 @@ pub struct Session {
     pub name: Option<Bytes>,
     /// Reads are answered from this node's own state (`READONLY`).
     pub local_reads: bool,
+    /// Whether the client gets replies.
+    pub replies: Replies,
+    /// The client asked that it be not disconnected for want of memory, which no client is.
+    pub no_evict: bool,
     /// No further request is taken from the client: it quit, or must not go on.
     pub closing: bool,
+}
+
+/// Whether a client gets replies (`CLIENT REPLY`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// To all its commands.
+    #[default]
+    On,
+    /// To none.
+    Off,
+    /// To all but the next.
+    SkipNext,
 }
 
 /// A command about the connection. Texts are the client's.
@@ -43,6 +60,8 @@ pub enum SessionCommand<'a> {
     ClientId,
     ClientName,
     SetClientName(&'a [u8]),
+    NoEvict(bool),
+    Replies(Replies),
     Readonly,
     Readwrite,
     Reset,
@@ -78,11 +97,9 @@ impl<'a> SessionCommand<'a> {
             (Kind::Auth, [user, _]) => Self::Auth { alone: false, user },
             (Kind::Auth, _) => return Err(syntax_error()),
             (Kind::Select, _) => Self::Select(integer(rest[0])?),
-            (Kind::Client, [name, rest @ ..]) => return parse_client(name, rest),
             (Kind::Cluster, _) => return Err(Reply::error("ERR This instance has cluster support disabled")),
-            (Kind::Config, [name, rest @ ..]) => return parse_config(name, rest).map(Self::Constant),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
-            (Kind::Function, [name, rest @ ..]) => return parse_function(name, rest).map(Self::Constant),
+            (Kind::Function, _) => return parse_function(rest).map(Self::Constant),
             (Kind::Readonly, _) => Self::Readonly,
             (Kind::Readwrite, _) => Self::Readwrite,
             (Kind::Reset, _) => Self::Reset,
@@ -96,7 +113,15 @@ impl<'a> SessionCommand<'a> {
 impl Session {
     /// The session of a new connection.
     pub fn new(id: i64) -> Self {
-        Self { id, version: Version::default(), name: None, local_reads: false, closing: false }
+        Self {
+            id,
+            version: Version::default(),
+            name: None,
+            local_reads: false,
+            replies: Replies::On,
+            no_evict: false,
+            closing: false,
+        }
     }
 
     /// Carries out a command.
@@ -121,6 +146,17 @@ impl Session {
             SessionCommand::ClientId => Reply::Integer(self.id),
             SessionCommand::ClientName => self.name.clone().map_or(Reply::Null, Reply::Bulk),
             SessionCommand::SetClientName(name) => self.set_name(name),
+            SessionCommand::NoEvict(no_evict) => {
+                self.no_evict = no_evict;
+                Reply::OK
+            }
+            SessionCommand::Replies(replies) => {
+                self.replies = replies;
+                if replies != Replies::On {
+                    return SessionEffect::Nothing;
+                }
+                Reply::OK
+            }
             SessionCommand::Readonly => {
                 self.local_reads = true;
                 Reply::OK
@@ -202,16 +238,6 @@ fn parse_hello<'a>(rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
     Ok(SessionCommand::Hello { version: Some(version), name })
 }
 
-fn parse_client<'a>(name: &'a [u8], rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
-    let (command, full_name, arguments) = match name.to_ascii_lowercase().as_slice() {
-        b"id" => (SessionCommand::ClientId, "client|id", 0),
-        b"getname" => (SessionCommand::ClientName, "client|getname", 0),
-        b"setname" => (SessionCommand::SetClientName(rest.first().copied().unwrap_or_default()), "client|setname", 1),
-        _ => return Err(unknown_subcommand("client", name)),
-    };
-    if rest.len() == arguments { Ok(command) } else { Err(wrong_arity(full_name)) }
-}
-
 fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
     let all = || Reply::Array(Spec::listed().map(Spec::reply).collect());
     let listed = |name: &[u8]| Spec::find(name).filter(|spec| spec.is_listed());
@@ -229,10 +255,41 @@ fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
         (b"docs", names) => Ok(Reply::Map(names.iter().filter_map(|name| listed(name)).map(Spec::docs).collect())),
         (b"getkeys", [] | [_]) => Err(wrong_arity("command|getkeys")),
         (b"getkeys", arguments) => keys_of(arguments),
+        (b"getkeysandflags", [] | [_]) => Err(wrong_arity("command|getkeysandflags")),
+        (b"getkeysandflags", arguments) => keys_and_flags(arguments),
+        (b"list", [filter, kind, pattern]) if filter.eq_ignore_ascii_case(b"filterby") => list(kind, pattern),
         (b"list", []) => Ok(Reply::Array(Spec::listed().map(|spec| Reply::bulk(spec.name)).collect())),
         (b"list", _) => Err(syntax_error()),
         _ => Err(unknown_subcommand("command", name)),
     }
+}
+
+/// The names of the commands that a filter takes.
+fn list(kind: &[u8], pattern: &[u8]) -> Result<Reply, Reply> {
+    let pattern = pattern.to_ascii_lowercase();
+    let takes = |spec: &Spec| match kind.to_ascii_lowercase().as_slice() {
+        b"pattern" => Ok(glob::matches(&pattern, spec.name.as_bytes())),
+        b"aclcat" => Ok(spec.is_of_category(&pattern)),
+        // There are no modules.
+        b"module" => Ok(false),
+        _ => Err(syntax_error()),
+    };
+    let mut names = Vec::new();
+    for spec in Spec::listed() {
+        if takes(spec)? {
+            names.push(Reply::bulk(spec.name));
+        }
+    }
+    Ok(Reply::Array(names))
+}
+
+/// The keys of a request, each with what the command may do with it at most.
+fn keys_and_flags(arguments: &[&[u8]]) -> Result<Reply, Reply> {
+    let Reply::Array(keys) = keys_of(arguments)? else { unreachable!("keys are a list") };
+    let is_read = Spec::find(arguments[0]).is_some_and(|spec| matches!(spec.action, Action::Read(_)));
+    let flags = if is_read { vec!["RO", "access"] } else { vec!["RW", "access", "update", "insert", "delete"] };
+    let flags = Reply::Array(flags.into_iter().map(Reply::Status).collect());
+    Ok(Reply::Array(keys.into_iter().map(|key| Reply::Array(vec![key, flags.clone()])).collect()))
 }
 
 /// The keys of a request, for clients that have to know where it goes.
@@ -247,72 +304,6 @@ fn keys_of(arguments: &[&[u8]]) -> Result<Reply, Reply> {
     let keys = spec.keys_of(arguments);
     let keys = keys.ok_or_else(|| Reply::error("ERR Invalid arguments specified for command"))?;
     Ok(Reply::Array(keys.into_iter().map(|key| Reply::Bulk(Bytes::copy_from_slice(key))).collect()))
-}
-
-/// Succeeds without effect, since there are no functions.
-fn parse_function(name: &[u8], rest: &[&[u8]]) -> Result<Reply, Reply> {
-    if !name.eq_ignore_ascii_case(b"flush") {
-        return Err(unknown_subcommand("function", name));
-    }
-    match rest {
-        [] => Ok(Reply::OK),
-        [mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => Ok(Reply::OK),
-        [_] => Err(Reply::error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-        _ => {
-            let start = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
-            Err(Reply::Error([start, name, b"'. Try FUNCTION HELP."].concat()))
-        }
-    }
-}
-
-fn parse_config(name: &[u8], rest: &[&[u8]]) -> Result<Reply, Reply> {
-    let (full_name, arity) = match name.to_ascii_lowercase().as_slice() {
-        b"get" => ("config|get", -1),
-        b"set" => ("config|set", -2),
-        b"resetstat" => ("config|resetstat", 0),
-        _ => return Err(unknown_subcommand("config", name)),
-    };
-    if !(spec::takes(arity, rest.len())) {
-        return Err(wrong_arity(full_name));
-    }
-    match full_name {
-        "config|get" => Ok(config_get(rest)),
-        "config|set" => Err(config_set(rest)),
-        _ => Ok(Reply::OK),
-    }
-}
-
-fn config_get(patterns: &[&[u8]]) -> Reply {
-    let asked =
-        |name: &str| patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
-    let settings = settings().into_iter().filter(|(name, _)| asked(name));
-    Reply::Map(settings.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect())
-}
-
-/// Nothing can be set while the server runs.
-fn config_set(pairs: &[&[u8]]) -> Reply {
-    if !pairs.len().is_multiple_of(2) {
-        return syntax_error();
-    }
-    let name = pairs[0];
-    if settings().iter().any(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())) {
-        let start = &b"ERR CONFIG SET failed (possibly related to argument '"[..];
-        return Reply::Error([start, name, b"') - can't set immutable config"].concat());
-    }
-    Reply::Error([&b"ERR Unknown option or number of arguments for CONFIG SET - '"[..], name, b"'"].concat())
-}
-
-/// The settings that clients and benchmarks look for, with the values that apply here.
-fn settings() -> [(&'static str, String); 7] {
-    [
-        ("save", String::new()),
-        ("appendfsync", "always".to_owned()),
-        ("appendonly", "yes".to_owned()),
-        ("databases", "1".to_owned()),
-        ("maxmemory", "0".to_owned()),
-        ("maxmemory-policy", "noeviction".to_owned()),
-        ("proto-max-bulk-len", VALUE_BYTES_MAX.to_string()),
-    ]
 }
 
 fn is_client_name(name: &[u8]) -> bool {

@@ -28,6 +28,8 @@ pub struct Spec {
     pub is_long: bool,
     /// The place of the time for which this command waits until there is something to take.
     pub timeout: Option<Timeout>,
+    /// Its first argument is a subcommand.
+    pub is_container: bool,
 }
 
 /// The place of a time-out among the arguments behind the name.
@@ -75,6 +77,7 @@ pub enum Kind {
     Hello,
     HttpRequest,
     Info,
+    Latency,
     Multi,
     Ping,
     Psubscribe,
@@ -86,11 +89,14 @@ pub enum Kind {
     Reset,
     Role,
     Select,
+    Slowlog,
     Ssubscribe,
     Subscribe,
     Sunsubscribe,
     Unsubscribe,
     Unwatch,
+    Wait,
+    Waitaof,
     Watch,
 }
 
@@ -114,12 +120,24 @@ pub enum Keys {
 impl Spec {
     /// The command of this name, in upper or lower case.
     pub fn find(name: &[u8]) -> Option<&'static Self> {
+        Self::place(name).map(Self::at)
+    }
+
+    /// The command at this place among all.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn at(place: usize) -> &'static Self {
+        COMMANDS[place]
+    }
+
+    /// The place of the command of this name, in upper or lower case, among all.
+    pub fn place(name: &[u8]) -> Option<usize> {
         let mut lower = [0; NAME_BYTES_MAX];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let position = COMMANDS.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok()?;
-        Some(COMMANDS[position])
+        COMMANDS.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok()
     }
 
     /// Returns true if a request with this number of arguments, the name included, can be this command.
@@ -135,6 +153,22 @@ impl Spec {
     /// Returns true if the command is listed to clients. A name that is known only to be refused is not.
     pub fn is_listed(&self) -> bool {
         !self.summary.is_empty()
+    }
+
+    /// Returns true if the command is of a category of Redis's access control: of its flags, or of its kind of value.
+    pub fn is_of_category(&self, category: &[u8]) -> bool {
+        let group = match self.group {
+            "transactions" => "transaction",
+            "sorted-set" => "sortedset",
+            group => group,
+        };
+        let has = |flag: &str| self.flags.contains(&flag);
+        match category {
+            b"read" => has("readonly"),
+            b"slow" => !has("fast"),
+            b"dangerous" => has("admin"),
+            category => category == group.as_bytes() || self.flags.iter().any(|flag| flag.as_bytes() == category),
+        }
     }
 
     /// The keys among arguments. `None` if their number is not told rightly.
@@ -164,16 +198,13 @@ impl Spec {
         }
     }
 
-    /// The name of a request's command in lower case, with that of its subcommand if the command has some.
-    pub fn full_name(arguments: &[&[u8]]) -> String {
-        let name = String::from_utf8_lossy(arguments[0]).to_ascii_lowercase();
-        let is_container =
-            ["client", "command", "config", "function", "pubsub", "script", "object", "slowlog", "latency", "memory"];
+    /// The name of a request of this command, with that of its subcommand if it has some.
+    pub fn full_name(&self, arguments: &[&[u8]]) -> String {
         match arguments.get(1) {
-            Some(subcommand) if is_container.contains(&&*name) => {
-                format!("{name}|{}", String::from_utf8_lossy(subcommand).to_ascii_lowercase())
+            Some(subcommand) if self.is_container => {
+                format!("{}|{}", self.name, String::from_utf8_lossy(subcommand).to_ascii_lowercase())
             }
-            _ => name,
+            _ => self.name.to_owned(),
         }
     }
 
@@ -244,6 +275,11 @@ impl Spec {
         Self { timeout: Some(timeout), flags: WAITING, is_long: true, ..self }
     }
 
+    /// A command whose first argument is a subcommand.
+    pub(super) const fn container(self) -> Self {
+        Self { is_container: true, ..self }
+    }
+
     /// The group and the summary.
     pub(super) const fn about(self, group: &'static str, summary: &'static str) -> Self {
         Self { group, summary, ..self }
@@ -251,7 +287,18 @@ impl Spec {
 
     const fn new(name: &'static str, arity: i64, keys: Keys) -> Self {
         let action = Action::Connection(Kind::HttpRequest);
-        Self { name, action, arity, flags: &[], keys, group: "", summary: "", is_long: false, timeout: None }
+        Self {
+            name,
+            action,
+            arity,
+            flags: &[],
+            keys,
+            group: "",
+            summary: "",
+            is_long: false,
+            timeout: None,
+            is_container: false,
+        }
     }
 }
 
@@ -305,6 +352,7 @@ static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
         super::hyperloglog::COMMANDS,
         super::keys::COMMANDS,
         super::lists::COMMANDS,
+        super::memory::COMMANDS,
         super::pubsub::COMMANDS,
         super::scan::COMMANDS,
         super::script::COMMANDS,

@@ -9,16 +9,19 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::command::{Answer, Blocking, ReadBatch, Session};
+use super::clients::ClientRequest;
+use super::command::{Answer, Blocking, ReadBatch, Replies, Session};
 use super::entry::decode_outcome;
 use super::pubsub::{Change, Request};
 use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
 use super::store::VALUE_BYTES_MAX;
 
+mod observed;
 mod requests;
 mod subscriptions;
 mod transaction;
 
+use observed::{Measured, Observed};
 use subscriptions::{Asking, Subscriptions};
 use transaction::Transaction;
 
@@ -71,6 +74,13 @@ pub enum Work {
         slot: u64,
         /// The request.
         request: Request,
+    },
+    /// Tell about the node's clients, or end some.
+    Clients {
+        /// Number to be passed back with the answer.
+        slot: u64,
+        /// The request.
+        request: ClientRequest,
     },
     /// Note changes of the client's subscriptions. There is no answer.
     Subscriptions(Vec<Change>),
@@ -168,6 +178,9 @@ pub struct Connection {
     /// The client sends no more.
     ended: bool,
     commands: u64,
+    /// The outcome of the last entry of writes is not known.
+    is_unsure: bool,
+    observed: Observed,
 }
 
 #[derive(Debug)]
@@ -175,6 +188,7 @@ struct PendingReply {
     request_bytes: usize,
     version: Version,
     state: State,
+    measured: Measured,
 }
 
 #[derive(Debug)]
@@ -183,6 +197,8 @@ enum State {
     Writes(usize),
     /// This number of reads is on its way.
     Reads { count: usize, freshness: Freshness },
+    /// The node was asked about its clients.
+    Clients,
     /// All nodes were asked.
     Asking(Asking),
     /// Some of the reads were answered. The others are submitted again once those replies were sent.
@@ -219,6 +235,8 @@ impl Connection {
             is_blocked: false,
             ended: false,
             commands: 0,
+            is_unsure: false,
+            observed: Observed::default(),
         }
     }
 
@@ -277,6 +295,11 @@ impl Connection {
         self.ended && self.is_blocked
     }
 
+    /// Returns true if a command waits for something to take.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
     /// Requests taken so far.
     pub fn commands(&self) -> u64 {
         self.commands
@@ -290,12 +313,24 @@ impl Connection {
         let mut input = std::mem::take(&mut self.input);
         let mut group = None;
         let (mut taken, mut group_bytes) = (0, 0);
-        while self.has_room()
-            && let Some(length) = self.take_request(&input[taken..], &mut group)
-        {
+        while self.has_room() {
+            let is_last = self.session.replies == Replies::SkipNext;
+            // A command without a reply has a place of its own.
+            if is_last && group.is_some() {
+                break;
+            }
+            let Some(length) = self.take_request(&input[taken..], &mut group) else {
+                break;
+            };
             taken += length;
             group_bytes += if group.is_some() { length } else { 0 };
             self.commands += 1;
+            if is_last && group.is_some() {
+                break;
+            }
+            if is_last {
+                self.session.replies = Replies::On;
+            }
         }
         taken += self.reader.pass_over();
         input.advance(taken);
@@ -314,6 +349,7 @@ impl Connection {
     /// # Panics
     /// When the slot does not wait for such an answer.
     pub fn on_written(&mut self, slot: u64, written: Written) {
+        let is_unsure = written == Written::Unknown;
         let pending = self.slot_mut(slot);
         let State::Writes(count) = pending.state else {
             panic!("a slot without writes was answered");
@@ -331,10 +367,10 @@ impl Connection {
         };
         self.writing -= 1;
         self.is_blocked = false;
+        self.is_unsure = is_unsure;
+        self.note_errors(slot, &replies, count);
         if published.is_empty() {
-            self.held_bytes += replies.len();
-            self.slot_mut(slot).state = State::Ready(replies.into());
-            self.release();
+            self.settle(slot, replies.into());
         } else {
             self.publish_outcome(slot, replies, published);
         }
@@ -345,8 +381,8 @@ impl Connection {
     /// # Panics
     /// When the slot does not wait for such an answer.
     pub fn on_read(&mut self, slot: u64, answer: Result<Answer, Reason>) {
-        let slot = self.slot_mut(slot);
-        let State::Reads { count, freshness } = slot.state else {
+        let pending = self.slot_mut(slot);
+        let State::Reads { count, freshness } = pending.state else {
             panic!("a slot without reads was answered");
         };
         let mut watched = Vec::new();
@@ -360,22 +396,22 @@ impl Connection {
             }
             Err(reason) => {
                 let mut replies = BytesMut::new();
-                let mut encoder = Encoder::new(&mut replies, slot.version);
+                let mut encoder = Encoder::new(&mut replies, pending.version);
                 (0..count).for_each(|_| encoder.error(reason.to_string().as_bytes()));
                 (replies, None)
             }
         };
-        let length = replies.len();
-        let is_answered = rest.is_none();
-        slot.state = match rest {
-            Some(batch) => State::Rest { replies, batch, freshness },
-            None => State::Ready(replies),
-        };
-        self.held_bytes += length;
-        self.reading -= usize::from(is_answered);
+        self.note_errors(slot, &replies, count);
         self.is_blocked = false;
         self.transaction.watch(watched);
-        self.release();
+        if let Some(batch) = rest {
+            self.held_bytes += replies.len();
+            self.slot_mut(slot).state = State::Rest { replies, batch, freshness };
+            self.release();
+        } else {
+            self.reading -= 1;
+            self.settle(slot, replies);
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -401,6 +437,12 @@ impl Connection {
 
     /// Adds a reply behind all unanswered requests.
     fn reply(&mut self, request_bytes: usize, reply: &Reply) {
+        if let Reply::Error(text) = reply {
+            self.observed.stats.borrow_mut().note_error(text);
+        }
+        if self.is_muted() {
+            return;
+        }
         let version = self.session.version;
         let before = self.held_bytes;
         match self.slots.back_mut() {
@@ -417,7 +459,8 @@ impl Connection {
                 Encoder::new(&mut replies, version).reply(reply);
                 self.held_bytes += replies.len();
                 self.unanswered_bytes += request_bytes;
-                self.slots.push_back(PendingReply { request_bytes, version, state: State::Ready(replies) });
+                let state = State::Ready(replies);
+                self.slots.push_back(PendingReply { request_bytes, version, state, measured: Measured::default() });
             }
         }
     }

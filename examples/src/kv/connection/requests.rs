@@ -1,7 +1,8 @@
 //! The way from requests to work: each is answered at once, or joins a group of reads or writes.
 
+use crate::kv::clients::ClientRequest;
 use crate::kv::command::{
-    Blocking, Command, PubSubCommand, Query, Question, ReadBatch, SessionCommand, SessionEffect, Spec,
+    Blocking, Command, PubSubCommand, Query, Question, ReadBatch, Replies, SessionCommand, SessionEffect, Spec,
     TransactionCommand, parse,
 };
 use crate::kv::entry::{EntryWriter, command_bytes_max, encode_arguments, transaction_bytes_max};
@@ -9,6 +10,7 @@ use crate::kv::pubsub::{self, Message};
 use crate::kv::random;
 use crate::kv::resp::{Reply, Request};
 
+use super::observed::{First, Taken};
 use super::subscriptions::Asking;
 use super::transaction::{Exec, Transaction};
 use super::{Connection, Freshness, PendingReply, Reason, State, Work};
@@ -19,6 +21,7 @@ pub(super) enum Group {
     Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
     Messages { messages: Vec<Message>, bytes: usize },
     Question(Question),
+    Clients(ClientRequest),
 }
 
 impl Connection {
@@ -45,26 +48,62 @@ impl Connection {
         if arguments.is_empty() {
             return Some(self.reader.consume());
         }
-        let mut parsed = parse(&arguments);
-        if let Ok(command) = &parsed
-            && let Some(refusal) = self.refuse_to_subscriber(command, &arguments)
+        let place = Spec::place(arguments[0]);
+        let spec = place.map(Spec::at);
+        let mut parsed = parse(spec, &arguments);
+        if let (Ok(command), Some(spec)) = (&parsed, spec)
+            && let Some(refusal) = self.refuse_to_subscriber(spec, command, &arguments)
         {
             parsed = Err(refusal);
         }
+        let is_queued = self.transaction.is_open() && !matches!(parsed, Ok(Command::Transaction(_)));
+        let is_rejected = parsed.is_err();
+        self.carry_out(parsed, &arguments, length, group)?;
+        if let Some(place) = place {
+            let taken = match () {
+                () if is_rejected => Taken::Rejected,
+                () if is_queued => Taken::Queued,
+                () if group.is_some() => Taken::Grouped,
+                () => Taken::Answered,
+            };
+            self.note_taken(place, &arguments, taken);
+        }
+        Some(self.reader.consume())
+    }
+
+    /// Carries out a request or lets it join a group. `None` if it must not begin yet.
+    fn carry_out(
+        &mut self,
+        parsed: Result<Command<'_>, Reply>,
+        arguments: &[&[u8]],
+        length: usize,
+        group: &mut Option<Group>,
+    ) -> Option<()> {
         match parsed {
             Ok(Command::Transaction(command)) => self.take_transaction(command, length, group)?,
             parsed if self.transaction.is_open() && !ends_transaction(&parsed) => {
-                let reply = self.queue(&parsed, &arguments);
+                let reply = self.queue(&parsed, arguments);
                 self.reply(length, &reply);
             }
-            Ok(Command::Write(spec)) if command_bytes_max(&arguments) <= self.limits.command_bytes_max => {
-                self.join_writes(group, spec, &arguments)?;
+            Ok(Command::Write(spec)) if command_bytes_max(arguments) <= self.limits.command_bytes_max => {
+                self.join_writes(group, spec, arguments)?;
+            }
+            Ok(Command::Read(Query::Wait { shows_own })) if self.is_unsure && group.is_none() && self.writing == 0 => {
+                // Nobody knows whether the last write is anywhere.
+                let none = Reply::Integer(0);
+                let reply = if shows_own { Reply::Array(vec![none.clone(), none]) } else { none };
+                self.reply(length, &reply);
             }
             Ok(Command::Read(query)) => self.join_reads(group, query)?,
             Ok(Command::PubSub(command)) => self.take_pub_sub(command, length, group)?,
             // This request is answered here, so the earlier ones must have their place among the replies first.
             _ if group.is_some() => return None,
             Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
+            Ok(Command::Clients(request)) => *group = Some(Group::Clients(request)),
+            Ok(Command::Admin(command)) => {
+                let reply = command.execute(&mut self.observed.stats.borrow_mut());
+                self.reply(length, &reply);
+            }
             Ok(Command::Session(SessionCommand::Ping(text))) if self.is_restricted() => {
                 self.reply(length, &Self::pong(text));
             }
@@ -83,7 +122,7 @@ impl Connection {
             },
             Err(reply) => self.reply(length, &reply),
         }
-        Some(self.reader.consume())
+        Some(())
     }
 
     /// Carries out a command about the transaction. `None` if it must not begin yet.
@@ -227,17 +266,21 @@ impl Connection {
     pub(super) fn begin(&mut self, group: Group, request_bytes: usize) -> Work {
         let slot = self.first_slot + self.slots.len() as u64;
         let version = self.session.version;
+        let mut first = First::Name;
         let (state, work) = match group {
             Group::Writes { entry, count, blocking, .. } => {
                 self.writing += 1;
                 self.is_blocked = blocking.is_some();
-                (State::Writes(count), Work::Write { slot, entry: entry.finish(), blocking })
+                let entry = entry.finish();
+                first = First::OfEntry(entry.clone());
+                (State::Writes(count), Work::Write { slot, entry, blocking })
             }
             Group::Reads { queries, freshness, .. } => {
                 self.reading += 1;
                 let count = queries.len();
                 let batch = ReadBatch { queries, version };
                 self.is_blocked = batch.blocking().is_some();
+                first = First::of_batch(&batch);
                 (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
             }
             Group::Messages { messages, .. } => {
@@ -253,9 +296,17 @@ impl Connection {
                 let request = question.request();
                 (State::Asking(Asking::Question(question)), Work::Ask { slot, request })
             }
+            Group::Clients(request) => {
+                self.reading += 1;
+                (State::Clients, Work::Clients { slot, request })
+            }
         };
         self.unanswered_bytes += request_bytes;
-        self.slots.push_back(PendingReply { request_bytes, version, state });
+        let measured = self.measure(first);
+        self.slots.push_back(PendingReply { request_bytes, version, state, measured });
+        if self.session.replies == Replies::SkipNext {
+            self.session.replies = Replies::On;
+        }
         work
     }
 }

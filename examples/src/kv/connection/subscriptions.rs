@@ -142,12 +142,12 @@ impl Connection {
     /// # Panics
     /// When the slot does not wait for such an answer.
     pub fn on_asked(&mut self, slot: u64, answer: Answer) {
-        let slot = self.slot_mut(slot);
-        let State::Asking(asking) = &mut slot.state else {
+        let pending = self.slot_mut(slot);
+        let State::Asking(asking) = &mut pending.state else {
             panic!("a slot that asks nothing was answered");
         };
         let mut replies = BytesMut::new();
-        let mut encoder = Encoder::new(&mut replies, slot.version);
+        let mut encoder = Encoder::new(&mut replies, pending.version);
         match (asking, answer) {
             (Asking::Messages(sent), Answer::Counts(counts)) => {
                 assert_eq!(*sent, counts.len(), "each message has a number of receivers");
@@ -162,11 +162,8 @@ impl Connection {
             (Asking::Question(question), answer) => encoder.reply(&question.clone().reply(answer)),
             (asking, answer) => panic!("{asking:?} is not answered by {answer:?}"),
         }
-        let length = replies.len();
-        slot.state = State::Ready(replies);
-        self.held_bytes += length;
         self.reading -= 1;
-        self.release();
+        self.settle(slot, replies);
     }
 
     /// Takes the messages of an entry that was applied, which are to be published before its replies leave.
@@ -266,7 +263,7 @@ impl Connection {
 
     /// The refusal of a command that a subscriber must not give in RESP2, in which its reply could be taken for a
     /// message.
-    pub(super) fn refuse_to_subscriber(&self, parsed: &Command<'_>, arguments: &[&[u8]]) -> Option<Reply> {
+    pub(super) fn refuse_to_subscriber(&self, spec: &Spec, parsed: &Command<'_>, arguments: &[&[u8]]) -> Option<Reply> {
         let is_allowed = match parsed {
             Command::PubSub(command) => {
                 matches!(command, PubSubCommand::Subscribe(..) | PubSubCommand::Unsubscribe(..))
@@ -280,7 +277,7 @@ impl Connection {
         if is_allowed || !self.is_restricted() {
             return None;
         }
-        let name = Spec::full_name(arguments);
+        let name = spec.full_name(arguments);
         let allowed = "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET";
         Some(Reply::error(format!("ERR Can't execute '{name}': only {allowed} are allowed in this context")))
     }

@@ -4,6 +4,7 @@ use crate::kv::entry::{Entry, EntryWriter};
 use crate::kv::pubsub::Hub;
 use crate::kv::store::{Lifetime, Store};
 
+mod observed;
 mod subscriptions;
 
 const LIMITS: ConnectionLimits =
@@ -36,6 +37,7 @@ impl Client {
             }
             Work::Read { slot, batch, freshness } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
             Work::Ask { slot, request } => format!("{slot}:ask {request:?}"),
+            Work::Clients { slot, request } => format!("{slot}:clients {request:?}"),
             Work::Subscriptions(changes) => format!("{changes:?}"),
         });
         let names = names.collect::<Vec<_>>().join(", ");
@@ -53,6 +55,7 @@ impl Client {
                 self.connection.on_read(slot, Ok(answer));
             }
             Work::Ask { slot, request } => self.connection.on_asked(slot, self.hub.answer(&request)),
+            Work::Clients { slot, .. } => self.connection.on_clients(slot, &Reply::OK),
             Work::Subscriptions(changes) => self.hub.change(1, changes),
         }
     }
@@ -395,6 +398,7 @@ fn a_client_that_takes_no_replies_is_waited_for_only_then() {
 fn a_node_says_what_it_is_in_its_group() {
     let follower = ServerInfo {
         about: About {
+            quorum: 1,
             role: Role::Replica { master: Some(([10, 0, 0, 1], 6379).into()) },
             lines: vec![("quorate_node", "2".to_owned())],
         },

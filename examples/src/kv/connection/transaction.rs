@@ -35,6 +35,11 @@ impl Transaction {
         self.queue.is_some()
     }
 
+    /// Number of commands that wait for `EXEC`. `None` outside of a transaction.
+    pub(super) fn queued(&self) -> Option<usize> {
+        self.queue.as_ref().map(|queue| queue.commands.len())
+    }
+
     /// Begins a transaction.
     pub(super) fn open(&mut self) {
         self.queue = Some(Queue::default());

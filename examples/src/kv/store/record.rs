@@ -162,7 +162,7 @@ impl Record {
     }
 
     /// Bytes of key and value.
-    pub(super) fn weight(&self) -> u64 {
+    pub fn weight(&self) -> u64 {
         match self {
             Self::Text { bytes, .. } => (bytes.len() - HEADER) as u64,
             Self::Object { object, .. } => object.key.len() as u64 + object.value.bytes(),

@@ -43,6 +43,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         .about("scripting", "Runs a script that is known by its SHA-1 and changes nothing."),
     Spec::write("script", -2, Keys::None, manage)
         .flags(&["write", "noscript"])
+        .container()
         .about("scripting", "Keeps scripts, tells which are known, or forgets them."),
 ];
 

@@ -36,9 +36,11 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::write("xdel", -3, ONE_KEY, remove).flags(SHRINK).about("stream", "Removes entries of a stream."),
     Spec::write("xgroup", -2, SECOND, group::manage)
         .flags(WRITE)
+        .container()
         .about("stream", "Adds, changes and removes groups and their consumers."),
     Spec::read("xinfo", -2, SECOND, info::inform)
         .flags(READ_SLOW)
+        .container()
         .about("stream", "Tells about a stream, its groups, or their consumers."),
     Spec::read("xlen", 2, ONE_KEY, |view, rest, out| {
         out.integer(number(view.collection::<Stream>(rest[0])?.map_or(0, Stream::len)));
