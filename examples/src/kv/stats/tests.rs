@@ -10,7 +10,9 @@ fn place(name: &str) -> usize {
 #[test]
 fn calls_are_counted_by_command() {
     let mut calls = Calls::default();
-    ["get", "get", "set", "get"].iter().for_each(|name| calls.add(place(name)));
+    for name in ["get", "get", "set", "get"] {
+        calls.add(place(name));
+    }
     assert_eq!(calls.iter().collect::<Vec<_>>(), [(place("get"), 2), (place("set"), 1), (place("get"), 1)]);
     let at: Vec<_> = (0..5).map(|at| calls.at(at).map(|place| Spec::at(place).name)).collect();
     assert_eq!(at, [Some("get"), Some("get"), Some("set"), Some("get"), None]);
@@ -35,7 +37,9 @@ fn calls_are_counted_by_command() {
 #[test]
 fn durations_fall_into_classes() {
     let mut stats = CommandStats::default();
-    [0, 1, 2, 3, 4, 5, 1000, u64::MAX].iter().for_each(|micros| stats.note(1, *micros));
+    for micros in [0, 1, 2, 3, 4, 5, 1000, u64::MAX] {
+        stats.note(1, micros);
+    }
     assert_eq!(stats.cumulative(), [(1, 2), (2, 3), (4, 5), (8, 6), (1024, 7), (1 << 31, 8)]);
 }
 
