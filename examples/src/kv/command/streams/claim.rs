@@ -90,7 +90,6 @@ pub(super) fn claim(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'
         let there: Vec<(StreamId, bool)> = ids.iter().map(|id| (*id, stream.get(*id).is_some())).collect();
         stream.change_group(name, |group| {
             group.last_id = group.last_id.max(options.last_id);
-            group.see(consumer, now);
             let mut claimed = Vec::new();
             for (id, is_there) in there {
                 if !is_there {
@@ -105,7 +104,7 @@ pub(super) fn claim(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'
     put_claimed(change, key, &claimed.unwrap_or_default(), options.ids_only, out)
 }
 
-/// Gives an entry to a consumer. Returns false if nobody has it, or it was delivered a short time ago.
+/// Gives an entry to a consumer, which may be new. Returns false if nobody has it, or it was delivered a short time ago.
 fn claim_one(group: &mut Group, id: StreamId, consumer: &[u8], options: &Options, (now, idle_min): (u64, u64)) -> bool {
     let before = match group.find(id) {
         Some(pending) if now.saturating_sub(pending.delivered) < idle_min => return false,
@@ -115,6 +114,7 @@ fn claim_one(group: &mut Group, id: StreamId, consumer: &[u8], options: &Options
     };
     let counted = if options.ids_only { before } else { before.saturating_add(1) };
     let deliveries = options.deliveries.unwrap_or(counted);
+    group.see(consumer, now);
     group.assign(Pending { id, delivered: options.delivered.unwrap_or(now), deliveries, consumer });
     true
 }
@@ -157,7 +157,6 @@ pub(super) fn claim_idle(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Enco
             pending.map(|pending| (pending.id, stream.get(pending.id).is_some())).collect()
         });
         stream.change_group(name, |group| {
-            group.see(consumer, now);
             for (attempt, (id, is_there)) in looked_at.into_iter().enumerate() {
                 if claimed.len() + gone.len() == count || attempt == count.saturating_mul(ATTEMPTS) {
                     next = Some(id);

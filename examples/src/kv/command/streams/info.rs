@@ -52,13 +52,13 @@ fn wide(number: u64) -> i64 {
 
 fn put_place(stream: &Stream, group: &Group, out: &mut Encoder<'_>) {
     put_id(group.last_id, field("last-delivered-id", out));
-    put_known(group.entries_read, field("entries-read", out));
+    put_known(group.entries_read.map(wide), field("entries-read", out));
     put_known(stream.lag(group), field("lag", out));
 }
 
-fn put_known(number: Option<u64>, out: &mut Encoder<'_>) {
+fn put_known(number: Option<i64>, out: &mut Encoder<'_>) {
     match number {
-        Some(number) => out.integer(wide(number)),
+        Some(number) => out.integer(number),
         None => out.null(),
     }
 }

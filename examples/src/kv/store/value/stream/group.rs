@@ -128,18 +128,26 @@ impl Group {
 
     /// Gives an entry to a consumer, from another that may have it. The consumer has to be [seen](Self::see) before.
     pub fn assign(&mut self, pending: Pending<'_>) {
-        let item = pack(pending);
-        let id = pending.id.to_bytes();
-        let before = self.take(pending.id);
-        if before.as_deref() != Some(pending.consumer) {
-            if let Some(before) = before {
-                self.take_from(&before, pending.id);
+        let (item, id) = (pack(pending), pending.id);
+        let mut owner = None;
+        match self.pending.find(|item| StreamId::split(item).0.cmp(&id)) {
+            Ok(place) => {
+                let before = self.pending.at(place);
+                owner = Some(unpack(before).consumer.to_vec());
+                self.pending_digest = self.pending_digest.wrapping_sub(digest(before));
+                self.pending.replace_at(place, &item);
             }
-            let listed = &mut self.consumers.get_mut(pending.consumer).expect("the consumer was seen").pending;
-            listed.insert_at(place(listed, pending.id), &id);
+            Err(place) => self.pending.insert_at(place, &item),
         }
-        self.pending.insert_at(place(&self.pending, pending.id), &item);
         self.pending_digest = self.pending_digest.wrapping_add(digest(&item));
+        if owner.as_deref() == Some(pending.consumer) {
+            return;
+        }
+        if let Some(owner) = owner {
+            self.take_from(&owner, id);
+        }
+        let listed = &mut self.consumers.get_mut(pending.consumer).expect("the consumer was seen").pending;
+        listed.insert_at(place(listed, id), &id.to_bytes());
     }
 
     /// Removes an entry. Returns false if it was acknowledged before.
@@ -184,17 +192,23 @@ impl Group {
     /// Gives the entries of another group's [`items`](Self::items) to this one's consumers. Returns false if an item is
     /// malformed.
     pub(super) fn fill(&mut self, items: Sequence) -> bool {
-        let mut last = None;
+        let (mut last, mut listed) = (None, BTreeMap::<&[u8], Vec<[u8; ID_BYTES]>>::new());
         for item in items.iter() {
             if item.len() < ITEM_HEAD_BYTES {
                 return false;
             }
             let Pending { id, consumer, .. } = unpack(item);
-            let Some(consumer) = self.consumers.get_mut(consumer).filter(|_| last < Some(id)) else {
+            if last >= Some(id) {
+                return false;
+            }
+            listed.entry(consumer).or_default().push(id.to_bytes());
+            last = Some(id);
+        }
+        for (name, ids) in listed {
+            let Some(consumer) = self.consumers.get_mut(name) else {
                 return false;
             };
-            consumer.pending.insert_at(consumer.pending.end(), &id.to_bytes());
-            last = Some(id);
+            consumer.pending = ids.into_iter().collect();
         }
         self.pending_digest = items.iter().map(digest).fold(0, u64::wrapping_add);
         self.pending = items;

@@ -1,5 +1,6 @@
 //! A stream: entries that only ever join at its end, and the groups that read them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -222,8 +223,8 @@ impl Stream {
         Some((ids[0], last))
     }
 
-    /// Number of entries that a group has not read, if it can be told.
-    pub fn lag(&self, group: &Group) -> Option<u64> {
+    /// Number of entries that a group has not read, if it can be told. It is negative if a client said so.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
         if self.entries_added == 0 {
             return Some(0);
         }
@@ -231,12 +232,17 @@ impl Stream {
             Some(read) if !self.has_gaps_from(group.last_id) => read,
             _ => self.place_of(group.last_id)?,
         };
-        Some(self.entries_added.saturating_sub(read))
+        Some(self.entries_added.wrapping_sub(read).cast_signed())
     }
 
     /// Returns true if an entry from `id` on may have been removed by its id.
     fn has_gaps_from(&self, id: StreamId) -> bool {
-        self.len() > 0 && self.max_deleted_id != StreamId::MIN && id <= self.max_deleted_id
+        self.len() > 0 && self.has_gaps() && id <= self.max_deleted_id
+    }
+
+    /// Returns true if an entry behind the first that is there may have been removed by its id.
+    fn has_gaps(&self) -> bool {
+        self.max_deleted_id != StreamId::MIN && self.first_id() <= self.max_deleted_id
     }
 
     /// Number of entries that were ever added up to an id, if it can be told.
@@ -244,18 +250,17 @@ impl Stream {
         if self.entries_added == 0 || self.len() == 0 && id <= self.last_id {
             return Some(self.entries_added);
         }
-        if id != StreamId::MIN && id < self.max_deleted_id || id > self.last_id {
+        let has_gaps = self.has_gaps();
+        if has_gaps && id != StreamId::MIN && id < self.max_deleted_id || id > self.last_id {
             return None;
         }
         if id == self.last_id {
             return Some(self.entries_added);
         }
-        let first = self.first_id();
         let before = self.entries_added.saturating_sub(self.len() as u64);
-        let has_no_gap = self.max_deleted_id == StreamId::MIN || self.max_deleted_id < first;
-        match id.cmp(&first) {
-            std::cmp::Ordering::Less if has_no_gap => Some(before),
-            std::cmp::Ordering::Equal if has_no_gap => Some(before + 1),
+        match id.cmp(&self.first_id()) {
+            Ordering::Less if !has_gaps => Some(before),
+            Ordering::Equal if !has_gaps => Some(before + 1),
             _ => None,
         }
     }
