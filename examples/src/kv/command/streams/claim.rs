@@ -104,7 +104,8 @@ pub(super) fn claim(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'
     put_claimed(change, key, &claimed.unwrap_or_default(), options.ids_only, out)
 }
 
-/// Gives an entry to a consumer, which may be new. Returns false if nobody has it, or it was delivered a short time ago.
+/// Gives an entry to a consumer, which may be new. Returns false if nobody has the entry, or it was delivered a short
+/// time ago.
 fn claim_one(group: &mut Group, id: StreamId, consumer: &[u8], options: &Options, (now, idle_min): (u64, u64)) -> bool {
     let before = match group.find(id) {
         Some(pending) if now.saturating_sub(pending.delivered) < idle_min => return false,
