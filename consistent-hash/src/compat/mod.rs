@@ -20,6 +20,7 @@ mod sha256;
 mod slots;
 mod swift;
 mod system;
+mod thanos;
 
 pub use crush::{CRUSH_NONE, CephPool, CrushBucket, CrushError, CrushMap, CrushStep, ceph_input, ceph_placement_group};
 pub use functions::{
@@ -34,3 +35,4 @@ pub use ring::CompatRing;
 pub use slots::{REDIS_SLOTS, RedisSlots, redis_slot};
 pub use swift::{SwiftDevice, SwiftError, SwiftRing};
 pub use system::{EnvoyHash, EnvoyRing, LibmemcachedRing, RingSystem, TwemproxyRing};
+pub use thanos::{thanos_key, thanos_replicas};

@@ -15,7 +15,7 @@ use super::murmur::{murmur2_32, murmur3_32_of};
 use super::server::twemproxy as twemproxy_text;
 use super::system::TwemproxyRing;
 use crate::error::BuildError;
-use crate::hash::KeyHash;
+use crate::hash::{KeyHash, siphash24, xxh64};
 use crate::node::{Node, NodeIndex, Nodes};
 use crate::placement::Placement;
 
@@ -55,6 +55,8 @@ enum KeyFunction {
     Hazelcast,
     Prometheus,
     RabbitMq,
+    Thanos,
+    ClickHouse,
     Twemproxy(TwemproxyRing),
     Libmemcached(MemcachedHash),
 }
@@ -155,6 +157,31 @@ impl Partitions {
         Ok(Self { hash: KeyFunction::RabbitMq, nodes, owners })
     }
 
+    /// Placement of Thanos's receiver with the algorithm `hashmod`, for keys of [`thanos_key`](super::thanos_key). The
+    /// endpoints are in the order of their names, not in that of the list.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Partitions::kafka`].
+    pub fn thanos(nodes: &Nodes) -> Result<Self, BuildError> {
+        let sorted = Nodes::new(nodes.by_name().map(|(_, node)| node.clone()))?;
+        Self::equal(sorted, KeyFunction::Thanos)
+    }
+
+    /// Placement of ClickHouse's Distributed tables with the sharding key `sipHash64(key)`, or with any other number
+    /// through [`owner_of`](Placement::owner_of): it is taken modulo the sum of the weights. A negative key counts as
+    /// its 64 bits, or as its lower 32 bits if its type has no more. The nodes are the shards in their order, without
+    /// those of weight zero.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Partitions::rabbitmq`].
+    #[doc(alias = "sipHash64")]
+    pub fn clickhouse(nodes: Nodes) -> Result<Self, BuildError> {
+        let owners = repeated(&nodes)?;
+        Ok(Self { hash: KeyFunction::ClickHouse, nodes, owners })
+    }
+
     fn equal(nodes: Nodes, hash: KeyFunction) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
         nodes.require_no_gaps()?;
@@ -184,6 +211,8 @@ impl KeyFunction {
             Self::RabbitMq => erlang::phash2(key),
             Self::Twemproxy(settings) => settings.hash(key),
             Self::Libmemcached(hash) => hash.hash(key),
+            Self::Thanos => return xxh64(key, 0),
+            Self::ClickHouse => return siphash24(key, [0, 0]),
             Self::Prometheus => {
                 let [.., high, low] = md5(key);
                 return u64::from(high.swap_bytes()) << 32 | u64::from(low.swap_bytes());

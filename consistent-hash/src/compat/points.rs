@@ -1,7 +1,7 @@
 //! The points that each system gives to its servers.
 
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
@@ -10,10 +10,11 @@ use super::haproxy;
 use super::md5::md5;
 use super::server;
 use super::system::{
-    ENVOY_TOKENS_MAX, EnvoyHash, EnvoyRing, GRPC_TOKENS_MAX, LibmemcachedRing, RingSystem, md5_of_64_bits, varnish,
+    ENVOY_TOKENS_MAX, EnvoyHash, EnvoyRing, GRPC_TOKENS_MAX, LibmemcachedRing, RingSystem, md5_of_64_bits,
+    open_telemetry, varnish,
 };
 use crate::error::BuildError;
-use crate::hash::siphash24;
+use crate::hash::{siphash24, xxh64};
 use crate::node::{NodeIndex, Weight};
 use crate::ring::table::TOKENS_MAX;
 
@@ -98,6 +99,13 @@ impl Points {
                     points.counted(server, "-", name, truncated(tokens + 0.5), |text| siphash24(text, [0, 0]));
                 }
             }
+            RingSystem::Thanos => {
+                for server in servers {
+                    let mut text = Text::new(server.text());
+                    (1..=1000).for_each(|i| points.add(xxh64(text.numbered(":", i), 0), server));
+                }
+            }
+            RingSystem::OpenTelemetry => points.open_telemetry(servers),
             RingSystem::Uhashring => {
                 for server in servers {
                     let tokens = 160 * u64::from(server.whole()?);
@@ -234,6 +242,22 @@ impl Points {
         Ok(())
     }
 
+    /// The first server in the order of the names keeps a position that several have.
+    fn open_telemetry(&mut self, servers: &[Listed<'_>]) {
+        let mut order: Vec<_> = servers.iter().collect();
+        order.sort_by_key(|server| server.text());
+        let mut taken = BTreeSet::new();
+        for server in order {
+            let text = Crc32::new().update(server.text().as_bytes());
+            for i in 0..100 {
+                let position = open_telemetry(text.update(&[i]));
+                if taken.insert(position) {
+                    self.add(upper(position), server);
+                }
+            }
+        }
+    }
+
     fn haproxy(&mut self, servers: &[Listed<'_>]) -> Result<(), BuildError> {
         let given: Vec<_> = servers.iter().map(|server| server.id).collect();
         let ids = haproxy::numbers(&given);
@@ -265,6 +289,8 @@ fn count(system: RingSystem, servers: &[Listed<'_>]) -> Result<u64, BuildError> 
         // No digest is given twice, and a share is a part of all.
         RingSystem::Libmemcached(_) | RingSystem::Twemproxy(_) | RingSystem::Libketama => each(160),
         RingSystem::NpmHashring { vnodes, .. } => 4 * each(vnodes.unwrap_or(0).max(NPM_DIGESTS)),
+        RingSystem::Thanos => each(1000),
+        RingSystem::OpenTelemetry => each(100).min(36_000),
         RingSystem::Nginx | RingSystem::Uhashring => times(160)?,
         RingSystem::Haproxy(_) => times(16)?,
         // The sizes of the ring itself are checked where they are read.

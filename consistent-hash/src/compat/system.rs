@@ -42,6 +42,12 @@ pub enum RingSystem {
     /// Traffic Server's parent selection by `consistent_hash`. A key is the text that it derives from a URL: `/`, the
     /// path without slashes at its start, and `?` with the query if there is one and `qstring` is not `ignore`.
     TrafficServer,
+    /// Thanos's receiver with the algorithm `ketama`. Keys are those of [`thanos_key`](super::thanos_key), and
+    /// [`thanos_replicas`](super::thanos_replicas) spreads replicas over zones as it does.
+    Thanos,
+    /// The load-balancing exporter of the OpenTelemetry collector. A key is the trace ID, the name of the service, or
+    /// what else it is told to route by.
+    OpenTelemetry,
     /// Go's groupcache, with this number of tokens for each peer; its default is 50.
     Groupcache {
         /// Number of tokens of each peer.
@@ -158,13 +164,14 @@ impl RingSystem {
     /// The hash of a key.
     pub fn hash(self, key: &[u8]) -> KeyHash {
         let hash = match self {
-            Self::Envoy(_) | Self::Grpc { .. } => return KeyHash(xxh64(key, 0)),
+            Self::Envoy(_) | Self::Grpc { .. } | Self::Thanos => return KeyHash(xxh64(key, 0)),
             Self::TrafficServer => return KeyHash(siphash24(key, [0, 0])),
             Self::Uhashring | Self::NpmConsistentHashing { .. } => return KeyHash(md5_of_64_bits(key)),
             Self::Libmemcached(settings) => settings.hash.hash(key),
             Self::Twemproxy(settings) => settings.hash(key),
             Self::Libketama | Self::NpmHashring { .. } => md5(key)[0],
             Self::Nginx | Self::Groupcache { .. } => Crc32::new().update(key).finish(),
+            Self::OpenTelemetry => open_telemetry(Crc32::new().update(key)),
             Self::Haproxy(hash) => hash.hash(key),
             Self::Varnish => varnish(key),
         };
@@ -177,6 +184,7 @@ impl RingSystem {
             self,
             Self::Envoy(_)
                 | Self::Grpc { .. }
+                | Self::Thanos
                 | Self::TrafficServer
                 | Self::Uhashring
                 | Self::NpmConsistentHashing { .. }
@@ -196,6 +204,11 @@ pub(super) fn of_32_bits(hash: u32) -> KeyHash {
 pub(super) fn md5_of_64_bits(text: &[u8]) -> u64 {
     let [high, low, ..] = md5(text);
     u64::from(high.swap_bytes()) << 32 | u64::from(low.swap_bytes())
+}
+
+/// A position on the collector's ring, in hundredths of a degree.
+pub(super) fn open_telemetry(hash: Crc32) -> u32 {
+    hash.finish() % 36_000
 }
 
 /// The last four bytes of SHA-256, little-endian.

@@ -5,6 +5,7 @@ mod golden;
 mod laws;
 mod movement;
 mod node_sets;
+mod numbers;
 #[cfg(feature = "std")]
 mod publish;
 mod refusals;

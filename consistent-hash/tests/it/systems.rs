@@ -6,11 +6,12 @@ use std::fmt::Write;
 
 use quorate_consistent_hash::compat::{
     CRUSH_NONE, CephPool, CompatRing, CrushBucket, CrushError, CrushMap, CrushStep, EnvoyHash, EnvoyMaglev, EnvoyRing,
-    HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server,
-    TwemproxyRing, cassandra_composite, cassandra_token, ceph_input, ceph_placement_group, postgres_partition,
-    pymemcache_owner, swift_partition,
+    HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions, RingSystem, Server, TwemproxyRing,
+    ceph_input, ceph_placement_group, swift_partition,
 };
 use quorate_consistent_hash::{BuildError, Node, Nodes, Placement, Weight};
+
+use crate::numbers::numbered;
 
 /// A case of a table.
 pub(crate) struct Case<'a> {
@@ -19,6 +20,7 @@ pub(crate) struct Case<'a> {
     pub(crate) servers: Vec<Server>,
     /// Host and rack of each server, if it has any.
     tiers: Vec<(i32, Option<i32>)>,
+    pub(crate) zones: Vec<&'a str>,
     digest: &'a str,
     sample: Vec<usize>,
 }
@@ -34,6 +36,7 @@ pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
                     settings: settings.to_vec(),
                     servers: vec![],
                     tiers: vec![],
+                    zones: vec![],
                     digest: "",
                     sample: vec![],
                 });
@@ -42,17 +45,19 @@ pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
                 let weight: f64 = weight.parse().unwrap();
                 let weight = (weight > 0.0).then(|| Weight::new(weight).unwrap());
                 let mut server = Server { weight, ..Server::new(name) };
-                let mut tiers = (0, None);
+                let (mut tiers, mut zone) = ((0, None), "");
                 for field in more {
                     match field.split_once('=').unwrap() {
                         ("id", id) => server.id = Some(id.parse().unwrap()),
                         ("hashed", text) => server.hashed = Some(text.into()),
                         ("host", host) => tiers.0 = host.parse().unwrap(),
+                        ("zone", name) => zone = name,
                         ("rack", rack) => tiers.1 = Some(rack.parse().unwrap()),
                         (other, _) => panic!("{other}"),
                     }
                 }
                 cases.last_mut().unwrap().servers.push(server);
+                cases.last_mut().unwrap().zones.push(zone);
                 cases.last_mut().unwrap().tiers.push(tiers);
             }
             ["owners", digest, ref sample @ ..] => {
@@ -116,7 +121,7 @@ impl Case<'_> {
         assert_eq!(format!("{digest:016x}"), self.digest, "case {}", self.name);
     }
 
-    fn place(&self, name: &str) -> usize {
+    pub(crate) fn place(&self, name: &str) -> usize {
         self.servers.iter().position(|server| &*server.name == name).unwrap()
     }
 }
@@ -132,7 +137,7 @@ fn check_rings_on(table: &str, keys: &[Vec<u8>], system: impl Fn(&[&str]) -> Rin
     }
 }
 
-fn check_owners(case: &Case<'_>, placement: &impl Placement, keyless: &[&str], keys: &[Vec<u8>]) {
+pub(crate) fn check_owners(case: &Case<'_>, placement: &impl Placement, keyless: &[&str], keys: &[Vec<u8>]) {
     let owners: Vec<_> = keys.iter().map(|key| case.place(placement.owner(key).name())).collect();
     case.check(&owners);
     // Servers listed as keyless own nothing, and all others are nodes.
@@ -142,7 +147,7 @@ fn check_owners(case: &Case<'_>, placement: &impl Placement, keyless: &[&str], k
     }
 }
 
-fn memcached_hash(name: &str) -> MemcachedHash {
+pub(crate) fn memcached_hash(name: &str) -> MemcachedHash {
     MemcachedHash::named(name).unwrap_or_else(|| panic!("{name}"))
 }
 
@@ -246,6 +251,12 @@ fn grpc() {
 }
 
 #[test]
+fn open_telemetry() {
+    let table = include_str!("../golden/systems/opentelemetry.tsv");
+    check_rings(table, Kind::Binary, |_| RingSystem::OpenTelemetry);
+}
+
+#[test]
 fn nginx() {
     check_rings(include_str!("../golden/systems/nginx.tsv"), Kind::Text, |_| RingSystem::Nginx);
 }
@@ -274,142 +285,6 @@ fn npm_hashring() {
 fn npm_consistent_hashing() {
     check_rings(include_str!("../golden/systems/npm-consistent-hashing.tsv"), Kind::Text, |settings| {
         RingSystem::NpmConsistentHashing { replicas: settings[0].parse().unwrap() }
-    });
-}
-
-/// Cases whose owners are numbers. `place` computes them from the settings and a key.
-fn check_numbers<P: Fn(usize, &[u8]) -> usize>(table: &str, kind: Kind, prepare: impl Fn(&Case<'_>) -> P) {
-    let keys = keys(kind);
-    for case in cases(table) {
-        let place = prepare(&case);
-        let owners: Vec<_> = keys.iter().enumerate().map(|(number, key)| place(number, key)).collect();
-        case.check(&owners);
-    }
-}
-
-fn numbered(count: &str) -> Nodes {
-    Nodes::named((0..count.parse().unwrap()).map(|number: u32| number.to_string())).unwrap()
-}
-
-#[test]
-fn hazelcast() {
-    check_numbers(include_str!("../golden/systems/hazelcast.tsv"), Kind::Text, |case| {
-        let partitions = Partitions::hazelcast(numbered(case.settings[0])).unwrap();
-        move |_, key| partitions.partition(partitions.hash(key))
-    });
-}
-
-#[test]
-fn prometheus() {
-    check_numbers(include_str!("../golden/systems/prometheus.tsv"), Kind::Text, |case| {
-        let modulus: u64 = case.settings[0].parse().unwrap();
-        let labels = case.settings[1].to_owned();
-        let shards = Partitions::prometheus(numbered(&modulus.min(1000).to_string())).unwrap();
-        move |number, key| {
-            let values = labels.split(',').map(|label| match label {
-                "key" => key.to_vec(),
-                "number" => number.to_string().into_bytes(),
-                _ => vec![],
-            });
-            let hash = shards.hash(&values.collect::<Vec<_>>().join(&b';'));
-            let shard = usize::try_from(hash.0 % modulus).unwrap();
-            assert!(modulus > 1000 || shards.owner_of(hash).get() == shard);
-            shard
-        }
-    });
-}
-
-#[test]
-fn libmemcached_modula() {
-    // It refuses an empty key; the table has a zero there.
-    let keys: Vec<_> = keys(Kind::Binary).into_iter().map(|key| if key.is_empty() { vec![0] } else { key }).collect();
-    for case in cases(include_str!("../golden/systems/libmemcached-modula.tsv")) {
-        let [_, hash] = case.settings[..] else { panic!("{:?}", case.settings) };
-        let hash = if hash.is_empty() { MemcachedHash::OneAtATime } else { memcached_hash(hash) };
-        check_owners(&case, &Partitions::libmemcached(&case.servers, hash).unwrap(), &[], &keys);
-    }
-}
-
-#[test]
-fn twemproxy_modula() {
-    let keys = keys(Kind::Binary);
-    for case in cases(include_str!("../golden/systems/twemproxy-modula.tsv")) {
-        let hash_tag = case.settings[1].as_bytes().try_into().ok();
-        let settings = TwemproxyRing { hash: memcached_hash(case.settings[0]), hash_tag };
-        check_owners(&case, &Partitions::twemproxy(&case.servers, settings).unwrap(), &[], &keys);
-    }
-    let same = ["cache", "cache:11211"].map(Server::new);
-    let refused = Partitions::twemproxy(&same, TwemproxyRing::default()).map(|_| ());
-    assert_eq!(refused, Err(BuildError::SameServer("cache".into(), "cache:11211".into())));
-}
-
-#[test]
-fn rabbitmq() {
-    check_numbers(include_str!("../golden/systems/rabbitmq.tsv"), Kind::Binary, |case| {
-        let partitions = Partitions::rabbitmq(numbered(case.settings[0])).unwrap();
-        move |_, key| partitions.owner_of(partitions.hash(key)).get()
-    });
-    // A queue has as many buckets as its binding key says, checked with a live broker.
-    let queues = [("q0", 1.0), ("q1", 2.0), ("q2", 10.0)];
-    let queues = queues.map(|(name, weight)| Node::new(name).with_weight(Weight::new(weight).unwrap()));
-    let exchange = Partitions::rabbitmq(Nodes::new(queues).unwrap()).unwrap();
-    for (key, queue) in [("user:0", "q1"), ("user:1", "q2"), ("user:3", "q2"), ("7919", "q2"), ("ключ", "q1")] {
-        assert_eq!(exchange.owner(key.as_bytes()).name(), queue, "{key}");
-    }
-}
-
-#[test]
-fn cassandra() {
-    check_numbers(include_str!("../golden/systems/cassandra.tsv"), Kind::Binary, |case| {
-        let before = vec![0xFF; case.settings[0].parse().unwrap()];
-        move |_, key| {
-            usize::try_from(cassandra_token(&[&before, key].concat()).cast_unsigned())
-                .expect("the tests run on 64 bits")
-        }
-    });
-    assert_eq!(cassandra_token(&cassandra_composite([&b"a"[..], &5_i32.to_be_bytes()])), -702_446_043_846_556_520);
-    assert_eq!(cassandra_composite([&b"only"[..]]), b"only");
-}
-
-#[test]
-fn postgresql() {
-    check_numbers(include_str!("../golden/systems/postgresql.tsv"), Kind::Binary, |case| {
-        let modulus = case.settings[0].parse().unwrap();
-        let kinds: Vec<_> = case.settings[1..].iter().map(|kind| (*kind).to_owned()).collect();
-        move |number, key| {
-            let i = i64::try_from(number).unwrap();
-            let text = if number < 1500 {
-                key.to_vec()
-            } else {
-                key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()
-            };
-            let int8 = if i < 1000 { i - 500 } else { (i - 1500) * 12_345_678_901_234 };
-            let int4 = i32::try_from(i * 2_140_000 - 2_147_483_648 + i * i).unwrap();
-            let several = [
-                PostgresValue::Bytes(&text),
-                PostgresValue::Int4(i32::try_from(i).unwrap()),
-                if i % 3 == 0 { PostgresValue::Null } else { PostgresValue::Int8(i << 30) },
-            ];
-            let row = match kinds.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["int4"] => vec![PostgresValue::Int4(int4)],
-                ["int8"] => vec![PostgresValue::Int8(int8)],
-                ["text"] => vec![PostgresValue::Bytes(&text)],
-                ["bytea"] => vec![PostgresValue::Bytes(key)],
-                _ => several.to_vec(),
-            };
-            usize::try_from(postgres_partition(&row, modulus)).unwrap()
-        }
-    });
-}
-
-#[test]
-fn pymemcache() {
-    check_numbers(include_str!("../golden/systems/pymemcache.tsv"), Kind::Text, |case| {
-        let names: Vec<String> = case.servers.iter().map(|server| server.name.to_string()).collect();
-        move |_, key| {
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            pymemcache_owner(&names, str::from_utf8(key).unwrap()).unwrap()
-        }
     });
 }
 

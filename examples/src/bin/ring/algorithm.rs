@@ -66,6 +66,15 @@ pub(crate) enum Algorithm {
     Grpc,
     /// Envoy's Maglev.
     EnvoyMaglev,
+    /// Thanos's receiver with `ketama`; keys as it hashes them, with a byte 0xFF behind the tenant, each label's name and
+    /// value.
+    Thanos,
+    /// Thanos's receiver with `hashmod`; keys as for `thanos`.
+    ThanosHashmod,
+    /// The OpenTelemetry collector's load-balancing exporter.
+    OpenTelemetry,
+    /// ClickHouse's Distributed tables by `sipHash64(key)`; the nodes are the shards in their order.
+    Clickhouse,
     /// Redis Cluster's hash slots.
     RedisSlot,
     /// The partitions of Kafka's Java client and kafka-python; the nodes are partitions in their order.
@@ -131,6 +140,8 @@ impl Built {
             Algorithm::Hazelcast => Partitions::hazelcast(nodes).map(boxed),
             Algorithm::Prometheus => Partitions::prometheus(nodes).map(boxed),
             Algorithm::Rabbitmq => Partitions::rabbitmq(nodes).map(boxed),
+            Algorithm::Clickhouse => Partitions::clickhouse(nodes).map(boxed),
+            Algorithm::ThanosHashmod => Partitions::thanos(&nodes).map(boxed),
             Algorithm::TwemproxyModula => Partitions::twemproxy(&servers(&nodes), placing.twemproxy()?).map(boxed),
             Algorithm::LibmemcachedModula => {
                 Partitions::libmemcached(&servers(&nodes), placing.memcached_hash(MemcachedHash::OneAtATime)?)

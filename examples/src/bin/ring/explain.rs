@@ -115,7 +115,8 @@ fn hash_of(system: RingSystem) -> String {
         }
         RingSystem::Libketama | RingSystem::NpmHashring { .. } => "the first four bytes of MD5".into(),
         RingSystem::Nginx | RingSystem::Groupcache { .. } => "CRC-32".into(),
-        RingSystem::Envoy(_) | RingSystem::Grpc { .. } => "XXH64".into(),
+        RingSystem::Envoy(_) | RingSystem::Grpc { .. } | RingSystem::Thanos => "XXH64".into(),
+        RingSystem::OpenTelemetry => "CRC-32 modulo 36000".into(),
         RingSystem::Varnish => "the last four bytes of SHA-256".into(),
         RingSystem::TrafficServer => "SipHash-2-4 without a key".into(),
         _ => "MD5, of which the first half is shown".into(),
