@@ -114,19 +114,24 @@ display!(
 );
 
 impl MovementPlan {
-    /// Plans the movements from one ring to another for replica sets of `replicas` nodes.
+    /// Plans the movements from one ring to another for replica sets of `replicas` nodes. The rings may be those of two
+    /// systems that hash keys alike, such as nginx and groupcache.
     ///
     /// # Errors
     ///
     /// [`PlanError`].
-    pub fn new<P: TokenPlacement>(before: &P, after: &P, replicas: usize) -> Result<Self, PlanError> {
-        for placement in [before, after] {
-            // This refuses every case in which the sets below would be refused.
-            placement.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
-        }
-        Self::of_sets([before, after], |side, token, set: &mut [NodeIndex; REPLICAS_MAX]| {
-            let ring = [before, after][side];
-            ring.table().fill(token, ring.nodes(), &mut set[..replicas]).map(|()| replicas)
+    pub fn new<P, Q>(before: &P, after: &Q, replicas: usize) -> Result<Self, PlanError>
+    where
+        P: TokenPlacement,
+        Q: TokenPlacement,
+    {
+        // This refuses every case in which the sets below would be refused.
+        before.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
+        after.replicas_of(KeyHash(0), replicas).map_err(PlanError::Replicas)?;
+        let rings = [(before.table(), before.nodes()), (after.table(), after.nodes())];
+        Self::of_sets(before, after, |side, token, set: &mut [NodeIndex; REPLICAS_MAX]| {
+            let (table, nodes) = rings[side];
+            table.fill(token, nodes, &mut set[..replicas]).map(|()| replicas)
         })
     }
 
@@ -136,16 +141,18 @@ impl MovementPlan {
     /// # Errors
     ///
     /// [`PlanError::DifferentHashes`], [`PlanError::DifferentReplicas`].
-    pub fn between_zones<P: TokenPlacement>(
-        before: &ZoneReplicas<P>,
-        after: &ZoneReplicas<P>,
-    ) -> Result<Self, PlanError> {
-        let [one, other] = [before, after].map(|zones| zones.replicas_of(KeyHash(0)).len());
+    pub fn between_zones<P, Q>(before: &ZoneReplicas<P>, after: &ZoneReplicas<Q>) -> Result<Self, PlanError>
+    where
+        P: TokenPlacement,
+        Q: TokenPlacement,
+    {
+        let (one, other) = (before.replicas_of(KeyHash(0)).len(), after.replicas_of(KeyHash(0)).len());
         if one != other {
             return Err(PlanError::DifferentReplicas { before: one, after: other });
         }
-        Self::of_sets([before.placement(), after.placement()], |side, token, set| {
-            let replicas = [before, after][side].replicas_of(KeyHash(token));
+        Self::of_sets(before.placement(), after.placement(), |side, token, set| {
+            let hash = KeyHash(token);
+            let replicas = if side == 0 { before.replicas_of(hash) } else { after.replicas_of(hash) };
             set[..one].copy_from_slice(replicas.indexes());
             Ok(one)
         })
@@ -153,11 +160,12 @@ impl MovementPlan {
 
     /// Plans between two rings. `fill` returns the replica set of the first or second ring, for the range that ends
     /// with a token.
-    fn of_sets<P: TokenPlacement>(
-        [before, after]: [&P; 2],
+    fn of_sets<P: TokenPlacement, Q: TokenPlacement>(
+        before: &P,
+        after: &Q,
         fill: impl Fn(usize, u64, &mut [NodeIndex; REPLICAS_MAX]) -> Result<usize, ReplicaError>,
     ) -> Result<Self, PlanError> {
-        if before.hash(PROBE) != after.hash(PROBE) {
+        if probes().any(|probe| before.hash(&probe) != after.hash(&probe)) {
             return Err(PlanError::DifferentHashes);
         }
         let mut planner = Planner {
@@ -166,8 +174,7 @@ impl MovementPlan {
             open: Vec::new(),
             held: (vec![0; before.nodes().capacity()], vec![0; after.nodes().capacity()]),
         };
-        let mut tokens: Vec<_> =
-            [before, after].iter().flat_map(|ring| ring.table().iter().map(|point| point.0)).collect();
+        let mut tokens: Vec<_> = before.table().iter().chain(after.table().iter()).map(|(token, _)| token).collect();
         tokens.sort_unstable();
         tokens.dedup();
         let mut previous = *tokens.last().expect("a ring has a token");
@@ -346,5 +353,11 @@ impl Planner {
     }
 }
 
-/// Two hashers that agree on this text are equal, except with a chance of 2^-64.
-const PROBE: &[u8] = b"quorate-consistent-hash";
+/// Texts on which two hashers differ, except with a chance of 2^-32 at most, if they differ on any text but the empty
+/// one. A system may hash a part of a key only, between two bytes of its settings, and may take bytes beyond ASCII as
+/// signed: the second and third text have every byte twice, and between any two bytes there is text in one of them.
+fn probes() -> impl Iterator<Item = Vec<u8>> {
+    let bytes = |step: u8| (0..=u8::MAX).map(move |i| i.wrapping_mul(step));
+    let twice = move |step| bytes(step).chain(bytes(step)).collect();
+    core::iter::once(b"quorate-consistent-hash".to_vec()).chain([1, 7].map(twice))
+}

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use quorate_consistent_hash::compat::{CompatRing, RingSystem};
+use quorate_consistent_hash::compat::{
+    CompatRing, EnvoyRing, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, RingSystem, TwemproxyRing,
+};
 use quorate_consistent_hash::{
     Generation, Hasher, KeyHash, KeyRange, Migration, MigrationError, MovementPlan, Node, Nodes, Placement, PlanError,
     Ring, Token, TokenPlacement, Weight, ZoneReplicas,
@@ -16,7 +18,11 @@ fn set<P: Placement>(placement: &P, hash: KeyHash, n: usize) -> BTreeSet<String>
 }
 
 /// For every hash, and for every edge of a range, the plan agrees with a comparison of the placements.
-fn check_plan<P: TokenPlacement>(before: &P, after: &P, n: usize, seed: u64) -> Result<(), TestCaseError> {
+fn check_plan<P, Q>(before: &P, after: &Q, n: usize, seed: u64) -> Result<(), TestCaseError>
+where
+    P: TokenPlacement,
+    Q: TokenPlacement,
+{
     let plan = MovementPlan::new(before, after, n).unwrap();
     prop_assert!(plan.moved() >= plan.minimum());
     let edges: Vec<_> =
@@ -98,6 +104,36 @@ fn compatible_rings_have_plans_too() {
     let plan = MovementPlan::new(&before, &after, 1).unwrap();
     assert!(plan.movements().all(|movement| movement.to.name() == "node-3"));
     check_plan(&before, &after, 1, 1).unwrap();
+}
+
+#[test]
+fn systems_that_hash_alike_have_plans_between_them() {
+    let compat = |system, count| CompatRing::new(system, named(count)).unwrap();
+    let crc32 = HaproxyHash { function: HaproxyFunction::Crc32, avalanche: false };
+    let md5 = LibmemcachedRing::default();
+    for (before, after) in [
+        (RingSystem::Nginx, RingSystem::Groupcache { replicas: 50 }),
+        (RingSystem::Haproxy(crc32), RingSystem::Nginx),
+        (RingSystem::Libketama, RingSystem::Libmemcached(md5)),
+        (RingSystem::Envoy(EnvoyRing::default()), RingSystem::Thanos),
+    ] {
+        check_plan(&compat(before, 4), &compat(after, 5), 2, 3).unwrap();
+    }
+    let ring = Ring::new(named(5)).unwrap();
+    check_plan(&compat(RingSystem::Envoy(EnvoyRing::default()), 4), &ring, 1, 3).unwrap();
+    check_plan(&ring, &compat(RingSystem::Thanos, 3), 3, 3).unwrap();
+}
+
+#[test]
+fn systems_that_hash_some_keys_otherwise_have_none() {
+    let compat = |system| CompatRing::new(system, named(3)).unwrap();
+    let twemproxy = |hash_tag| RingSystem::Twemproxy(TwemproxyRing { hash: MemcachedHash::Md5, hash_tag });
+    let whole = compat(RingSystem::Libketama);
+    assert!(MovementPlan::new(&whole, &compat(twemproxy(None)), 1).is_ok());
+    for tag in [*b"{}", *b"$$", *b"ab", *b"ba", [0, 255], [255, 0], [7, 14]] {
+        let plan = MovementPlan::new(&whole, &compat(twemproxy(Some(tag))), 1);
+        assert_eq!(plan.map(|_| ()), Err(PlanError::DifferentHashes), "{tag:?}");
+    }
 }
 
 #[test]
