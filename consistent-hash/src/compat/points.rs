@@ -68,16 +68,7 @@ impl Points {
             RingSystem::Nginx => points.nginx(servers)?,
             RingSystem::Envoy(settings) => points.envoy(settings, servers)?,
             RingSystem::Grpc { minimum_ring_size, maximum_ring_size } => {
-                if minimum_ring_size > maximum_ring_size {
-                    let (minimum, maximum) = (minimum_ring_size, maximum_ring_size);
-                    return Err(BuildError::BadRingSize { minimum, maximum });
-                }
-                let settings = EnvoyRing {
-                    minimum_ring_size: minimum_ring_size.min(GRPC_TOKENS_MAX),
-                    maximum_ring_size: maximum_ring_size.min(GRPC_TOKENS_MAX),
-                    hash_function: EnvoyHash::XxHash,
-                };
-                points.envoy(settings, servers)?;
+                points.grpc(minimum_ring_size, maximum_ring_size, servers)?;
             }
             RingSystem::Haproxy(_) => points.haproxy(servers)?,
             RingSystem::Varnish => {
@@ -240,6 +231,18 @@ impl Points {
             }
         }
         Ok(())
+    }
+
+    fn grpc(&mut self, minimum: u64, maximum: u64, servers: &[Listed<'_>]) -> Result<(), BuildError> {
+        if minimum > maximum {
+            return Err(BuildError::BadRingSize { minimum, maximum });
+        }
+        let settings = EnvoyRing {
+            minimum_ring_size: minimum.min(GRPC_TOKENS_MAX),
+            maximum_ring_size: maximum.min(GRPC_TOKENS_MAX),
+            hash_function: EnvoyHash::XxHash,
+        };
+        self.envoy(settings, servers)
     }
 
     /// The first server in the order of the names keeps a position that several have.

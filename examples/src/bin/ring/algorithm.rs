@@ -66,8 +66,8 @@ pub(crate) enum Algorithm {
     Grpc,
     /// Envoy's Maglev.
     EnvoyMaglev,
-    /// Thanos's receiver with `ketama`; keys as it hashes them, with a byte 0xFF behind the tenant, each label's name and
-    /// value.
+    /// Thanos's receiver with `ketama`; keys as it hashes them, with a byte 0xFF behind the tenant, each label's name
+    /// and each value.
     Thanos,
     /// Thanos's receiver with `hashmod`; keys as for `thanos`.
     ThanosHashmod,

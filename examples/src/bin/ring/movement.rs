@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_consistent_hash::{KeyHash, MovementPlan, Placement};
+use quorate_consistent_hash::{KeyHash, MovementPlan, Placement, PlanError};
 
 use crate::algorithm::{Algorithm, Built};
 use crate::balance::ratio;
+use crate::config::Format;
 use crate::error::Failure;
 use crate::{Placing, Sampling, input, sample};
 
@@ -17,21 +18,11 @@ pub(crate) struct Options {
     #[command(flatten)]
     placing: Placing,
 
-    /// The nodes before.
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
+    #[command(flatten)]
+    before: Before,
 
-    /// The nodes after.
-    #[arg(long, value_name = "FILE")]
-    to: PathBuf,
-
-    /// The algorithm before; `--algorithm` unless given.
-    #[arg(long, value_enum, value_name = "ALGORITHM")]
-    from_system: Option<Algorithm>,
-
-    /// The algorithm after; `--algorithm` unless given.
-    #[arg(long, value_enum, value_name = "ALGORITHM")]
-    to_system: Option<Algorithm>,
+    #[command(flatten)]
+    after: After,
 
     /// Plans for sets of this number of replicas (algorithms with tokens).
     #[arg(long, default_value_t = 1)]
@@ -41,23 +32,114 @@ pub(crate) struct Options {
     sampling: Sampling,
 }
 
+/// The placement before.
+#[derive(Debug, Args)]
+struct Before {
+    /// The nodes before.
+    #[arg(long, value_name = "FILE", required_unless_present = "from_config")]
+    from: Option<PathBuf>,
+
+    /// The algorithm before; `--algorithm` unless given.
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    from_system: Option<Algorithm>,
+
+    /// The configuration before, in place of nodes and algorithm.
+    #[arg(long, value_name = "FILE", requires = "from_format", conflicts_with_all = ["from", "from_system"])]
+    from_config: Option<PathBuf>,
+
+    /// The program of the configuration before.
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "from_config")]
+    from_format: Option<Format>,
+
+    /// The pool, backend or upstream of the configuration before, if there are several.
+    #[arg(long, value_name = "NAME", requires = "from_config")]
+    from_section: Option<String>,
+}
+
+/// The placement after.
+#[derive(Debug, Args)]
+struct After {
+    /// The nodes after.
+    #[arg(long, value_name = "FILE", required_unless_present = "to_config")]
+    to: Option<PathBuf>,
+
+    /// The algorithm after; `--algorithm` unless given.
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    to_system: Option<Algorithm>,
+
+    /// The configuration after, in place of nodes and algorithm.
+    #[arg(long, value_name = "FILE", requires = "to_format", conflicts_with_all = ["to", "to_system"])]
+    to_config: Option<PathBuf>,
+
+    /// The program of the configuration after.
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "to_config")]
+    to_format: Option<Format>,
+
+    /// The pool, backend or upstream of the configuration after, if there are several.
+    #[arg(long, value_name = "NAME", requires = "to_config")]
+    to_section: Option<String>,
+}
+
+/// One side of a move.
+enum Side<'a> {
+    Listed(&'a Path, Algorithm),
+    Configured(&'a Path, Format, Option<&'a str>),
+}
+
+impl<'a> Side<'a> {
+    /// A configuration with its format, or else nodes and their algorithm.
+    fn of(
+        config: (Option<&'a PathBuf>, Option<Format>, Option<&'a str>),
+        nodes: Option<&'a PathBuf>,
+        system: Option<Algorithm>,
+        placing: &Placing,
+    ) -> Result<Self, Failure> {
+        match (config, nodes) {
+            ((Some(path), Some(format), section), _) => Ok(Self::Configured(path, format, section)),
+            (_, Some(nodes)) => Ok(Self::Listed(nodes, system.map_or_else(|| placing.algorithm(), Ok)?)),
+            _ => Err(Failure::Usage("nodes or a configuration are needed before and after".into())),
+        }
+    }
+
+    fn build(&self, placing: &Placing) -> Result<Built, Failure> {
+        match *self {
+            Self::Listed(nodes, algorithm) => Built::new(placing, algorithm, input::nodes(nodes)?),
+            Self::Configured(path, format, section) => placing.config.cluster.read(path, format, section),
+        }
+    }
+}
+
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
-    let system = |given: Option<Algorithm>| given.map_or_else(|| options.placing.algorithm(), Ok);
-    let (from, to) = (system(options.from_system)?, system(options.to_system)?);
-    let before = Built::new(&options.placing, from, input::nodes(&options.from)?)?;
-    let after = before.changed(&options.placing, to, input::nodes(&options.to)?)?;
-    if from == to
-        && options.sampling.keys.is_none()
-        && let Some(plan) = plan(&before, &after, options.replicas)?
-    {
-        return print_plan(&plan, options.replicas, out).map_err(Failure::Output);
+    let Options { before, after, placing, .. } = options;
+    if placing.config.config.is_some() {
+        return Err(Failure::Usage("--config is for one placement: --from-config and --to-config are for two".into()));
+    }
+    let config = (before.from_config.as_ref(), before.from_format, before.from_section.as_deref());
+    let from = Side::of(config, before.from.as_ref(), before.from_system, placing)?;
+    let config = (after.to_config.as_ref(), after.to_format, after.to_section.as_deref());
+    let to = Side::of(config, after.to.as_ref(), after.to_system, placing)?;
+    let before = from.build(placing)?;
+    let (after, same) = match (from, to) {
+        // A system on other nodes may depend on the nodes before.
+        (Side::Listed(_, from), Side::Listed(nodes, to)) => {
+            (before.changed(placing, to, input::nodes(nodes)?)?, from == to)
+        }
+        (_, to) => (to.build(placing)?, false),
+    };
+    if options.sampling.keys.is_none() {
+        match plan(&before, &after, options.replicas) {
+            // Two systems that hash keys differently have no ranges in common.
+            Ok(None) | Err(PlanError::DifferentHashes) => {}
+            Ok(Some(plan)) => return print_plan(&plan, options.replicas, out).map_err(Failure::Output),
+            Err(error) => return Err(error.into()),
+        }
     }
     if options.replicas != 1 {
         return Err(Failure::Usage(
             "there is no plan of ranges between these, and --replicas is for those that have one".into(),
         ));
     }
-    let hashes = hashes(options, &before, &after, from == to)?;
+    let hashes = hashes(options, &before, &after, same)?;
     if hashes.is_empty() {
         return Err(Failure::Usage("there are no keys to measure on".into()));
     }
@@ -79,12 +161,15 @@ fn hashes(options: &Options, before: &Built, after: &Built, same: bool) -> Resul
     Ok(keys.iter().map(|key| (before.placement().hash(key), after.placement().hash(key))).collect())
 }
 
-fn plan(before: &Built, after: &Built, replicas: usize) -> Result<Option<MovementPlan>, Failure> {
-    Ok(match (before, after) {
-        (Built::Ring(before), Built::Ring(after)) => Some(MovementPlan::new(before, after, replicas)?),
-        (Built::Compat(before), Built::Compat(after)) => Some(MovementPlan::new(before, after, replicas)?),
-        _ => None,
-    })
+fn plan(before: &Built, after: &Built, replicas: usize) -> Result<Option<MovementPlan>, PlanError> {
+    match (before, after) {
+        (Built::Ring(before), Built::Ring(after)) => MovementPlan::new(before, after, replicas),
+        (Built::Ring(before), Built::Compat(after)) => MovementPlan::new(before, after, replicas),
+        (Built::Compat(before), Built::Ring(after)) => MovementPlan::new(before, after, replicas),
+        (Built::Compat(before), Built::Compat(after)) => MovementPlan::new(before, after, replicas),
+        _ => return Ok(None),
+    }
+    .map(Some)
 }
 
 fn print_plan(plan: &MovementPlan, replicas: usize, out: &mut dyn Write) -> io::Result<()> {

@@ -309,6 +309,89 @@ fn moving_between_systems_is_priced_on_keys() {
     assert!(refused.unwrap_err().contains("hash a key differently"));
 }
 
+const NGINX: &str = "upstream app { hash $uri consistent; server a:80 weight=2; server b:80; server c:80; }";
+const HAPROXY: &str =
+    "backend app\n hash-type consistent crc32\n server a:80 1:1 weight 2\n server b:80 1:2 id 7\n server d:80 1:3\n";
+const TWEMPROXY: &str = "one:\n  hash: md5\n  hash_tag: \"{}\"\n  servers:\n  - 1.1.1.1:11211:1 a:80\n  - 1.1.1.2:11211:2 b:80\n\
+     two:\n  hash: md5\n  distribution: modula\n  servers:\n  - 1.1.1.1:11211:1 a:80\n  - 1.1.1.2:11211:2 b:80\n";
+
+#[test]
+fn two_configurations_are_compared() {
+    let keys: String = (0..100).map(|i| format!("key-{i}\n")).collect();
+    let files = [
+        ("nginx", NGINX),
+        ("haproxy", HAPROXY),
+        ("twemproxy", TWEMPROXY),
+        ("keys", keys.as_str()),
+        ("nodes", "a:80 2\nb:80\nc:80\n"),
+    ];
+    let priced = |from: &str, to: &str, more: &str| ring(&files, &format!("move {from} {to} {more}"));
+    let nginx = "--from-config @nginx --from-format nginx";
+    // By the keys of a file.
+    let table = priced(nginx, "--to-config @haproxy --to-format haproxy", "--keys @keys").unwrap();
+    assert!(table.contains("100 keys: moved ") && table.contains("\nd:80\t0\t"), "{table}");
+    // Both hash with CRC-32, so there is a plan of ranges, which says what happens to each key.
+    let plan = priced(nginx, "--to-config @haproxy --to-format haproxy", "").unwrap();
+    assert!(plan.starts_with("after\tup to\tfrom\tto\n") && plan.contains("\tc:80\td:80\n"), "{plan}");
+    // A configuration on one side, a list on the other.
+    let equal = priced(nginx, "--to @nodes --to-system nginx", "").unwrap();
+    assert!(equal.contains("0 ranges: moved 0.0000 %"), "{equal}");
+    let back = priced("--from @nodes --from-system nginx", "--to-config @nginx --to-format nginx", "--keys @keys");
+    assert!(back.unwrap().contains("100 keys: moved 0.0000 %"));
+    let sections = "--from-config @twemproxy --from-format twemproxy --from-section one";
+    let other = "--to-config @twemproxy --to-format twemproxy --to-section two";
+    assert!(priced(sections, other, "--keys @keys").unwrap().contains("100 keys: moved "));
+    // Refusals.
+    let complaint = priced(nginx, "--to-config @haproxy", "").unwrap_err();
+    assert!(complaint.contains("--to-format"), "{complaint}");
+    let complaint = priced(nginx, "--to-config @nginx --to-format nginx --config @nginx --format nginx", "");
+    assert!(complaint.unwrap_err().starts_with("--config is for one placement"));
+    let complaint = priced(nginx, "--to-config @haproxy --to-format twemproxy", "").unwrap_err();
+    assert!(complaint.starts_with("@haproxy, line 1: "), "{complaint}");
+    let complaint = priced(nginx, "--to @nodes --to-system rendezvous", "--replicas 2").unwrap_err();
+    assert!(complaint.starts_with("there is no plan of ranges between these"), "{complaint}");
+}
+
+#[test]
+fn damaged_configurations_are_refused_or_read_and_no_more() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../consistent-hash/tests/golden/systems/");
+    let crush = fs::read(format!("{golden}crush-map.txt")).unwrap();
+    let swift = fs::read(format!("{golden}swift.ring.gz")).unwrap();
+    let redis = b"id1 1.1.1.1:1@2 myself,master - 0 0 1 connected 0-8000 [93-<-id2]\nid2 1.1.1.1:2@3 master - 0 0 2 connected 8001-16383\n";
+    let directory = tempfile::tempdir().unwrap();
+    let (config, keys) = (directory.path().join("config"), directory.path().join("keys"));
+    fs::write(&keys, "key\n").unwrap();
+    let mut read = 0;
+    for (format, whole, section, step) in [
+        ("nginx", NGINX.as_bytes(), "--section app", 2),
+        ("haproxy", HAPROXY.as_bytes(), "--section app", 2),
+        ("twemproxy", TWEMPROXY.as_bytes(), "--section one", 3),
+        ("twemproxy", TWEMPROXY.as_bytes(), "--section two", 5),
+        ("redis-nodes", redis, "", 3),
+        ("crush", &crush, "--rule replicated --pg-num 8 --pool-size 3", 101),
+        ("swift", &swift, "", 29),
+    ] {
+        let mut damaged: Vec<Vec<u8>> = Vec::new();
+        for at in (0..whole.len()).step_by(step) {
+            damaged.push(whole[..at].to_vec());
+            damaged.push([&whole[..at], &whole[at + 1..]].concat());
+            for byte in [0, b'-', b'0', b'{', 0xFF] {
+                damaged.push([&whole[..at], &[byte], &whole[at + 1..]].concat());
+            }
+        }
+        let (path, keys) = (config.to_str().unwrap(), keys.to_str().unwrap());
+        let mut command = vec!["ring", "owners", "--config", path, "--format", format, "--keys", keys];
+        command.extend(section.split_whitespace());
+        let cli = Cli::try_parse_from(command).unwrap();
+        for bytes in damaged {
+            fs::write(&config, &bytes).unwrap();
+            // A reader that panics fails the test.
+            read += u32::from(run(&cli, &mut Vec::new()).is_ok());
+        }
+    }
+    assert!(read > 300, "{read}");
+}
+
 #[test]
 fn every_algorithm_explains_its_way_to_the_owner() {
     for algorithm in Algorithm::value_variants() {

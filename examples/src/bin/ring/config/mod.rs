@@ -8,7 +8,7 @@ mod redis;
 mod swift;
 mod twemproxy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -49,6 +49,13 @@ pub(crate) struct Source {
     #[arg(long, value_name = "NAME", requires = "config")]
     section: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// What programs do not keep in the file that says where keys are.
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
     /// `swift_hash_path_prefix` of the cluster.
     #[arg(long, value_name = "TEXT", default_value = "")]
     swift_prefix: String,
@@ -65,15 +72,22 @@ impl Source {
     /// The placement of the file, if there is one.
     pub(crate) fn read(&self) -> Result<Option<Built>, Failure> {
         let (Some(path), Some(format)) = (&self.config, self.format) else { return Ok(None) };
+        self.cluster.read(path, format, self.section.as_deref()).map(Some)
+    }
+}
+
+impl Cluster {
+    /// The placement of a configuration, of the section if there are several.
+    pub(crate) fn read(&self, path: &Path, format: Format, section: Option<&str>) -> Result<Built, Failure> {
         let bytes = input::read(path)?;
-        let file = File { path, bytes: &bytes, section: self.section.as_deref() };
-        Ok(Some(match format {
-            Format::Nginx => ring(nginx::read(&file)?)?,
-            Format::Haproxy => ring(haproxy::read(&file)?)?,
-            Format::Twemproxy => twemproxy::read(&file)?,
-            Format::RedisNodes => redis::read(&file)?,
-            Format::Crush => crush::read(&file, &self.ceph)?,
-            Format::Swift => swift::read(&file, self.swift_prefix.as_bytes(), self.swift_suffix.as_bytes())?,
-        }))
+        let file = File { path, bytes: &bytes, section };
+        match format {
+            Format::Nginx => ring(nginx::read(&file)?),
+            Format::Haproxy => ring(haproxy::read(&file)?),
+            Format::Twemproxy => twemproxy::read(&file),
+            Format::RedisNodes => redis::read(&file),
+            Format::Crush => crush::read(&file, &self.ceph),
+            Format::Swift => swift::read(&file, self.swift_prefix.as_bytes(), self.swift_suffix.as_bytes()),
+        }
     }
 }

@@ -42,10 +42,13 @@ fn one() -> u32 {
 
 pub(super) fn read(file: &File<'_>, prefix: &[u8], suffix: &[u8]) -> Result<Built, Failure> {
     let mut bytes = Vec::new();
-    // No ring has more than 2^32 partitions of two bytes. Far less is allowed here, which is more than rings have
-    // today.
+    // Enough for 16 replicas of 2^23 partitions, of two bytes each. A file of a few hundred kilobytes can say that it
+    // holds as much.
     let decoded = MultiGzDecoder::new(file.bytes).take(BYTES_MAX).read_to_end(&mut bytes);
-    decoded.map_err(|error| file.refuse(format!("this is no gzip: {error}")))?;
+    let length = decoded.map_err(|error| file.refuse(format!("this is no gzip: {error}")))?;
+    if length as u64 == BYTES_MAX {
+        return Err(file.refuse("the ring is larger than 272 MiB, which is all that is read"));
+    }
     let rest = bytes.strip_prefix(b"R1NG").ok_or_else(|| file.refuse("this is no ring of Swift"))?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(|| file.refuse(CUT))?;
     let version = u16::from_be_bytes(*version);
@@ -71,8 +74,8 @@ pub(super) fn read(file: &File<'_>, prefix: &[u8], suffix: &[u8]) -> Result<Buil
         let pair = [pair[0], pair[1]];
         u32::from(if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
     };
-    let devices: Vec<u32> = table.chunks_exact(2).map(device).collect();
-    let rows: Vec<Vec<u32>> = devices.chunks(1 << power).map(<[u32]>::to_vec).collect();
+    let rows: Vec<Vec<u32>> = table.chunks(2 << power).map(|row| row.chunks_exact(2).map(device).collect()).collect();
+    drop(bytes);
     let devs: Vec<_> = header.devs.into_iter().map(|device| device.map(Device::named)).collect();
     let ring = SwiftRing::new(power, &devs, &rows, prefix, suffix).map_err(|error| file.refuse(error.to_string()))?;
     Ok(Built::Other(Box::new(ring)))
@@ -90,5 +93,5 @@ impl Device {
     }
 }
 
-const BYTES_MAX: u64 = 1 << 30;
+const BYTES_MAX: u64 = (1 << 28) + (1 << 24);
 const CUT: &str = "the ring is cut short";
