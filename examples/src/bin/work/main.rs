@@ -49,28 +49,14 @@ struct Arguments {
     addresses: Vec<String>,
 }
 
-/// A node in a process of its own, which ends with this one.
-struct Process {
-    node: u64,
-    child: Child,
-}
-
-impl Process {
-    fn start(arguments: &Arguments, node: u64) -> io::Result<Self> {
-        let mut program = Program::new(env::current_exe()?);
-        program.args(["--node", &node.to_string(), "--addresses", &arguments.addresses.join(",")]);
-        program.arg("--data").arg(&arguments.data).args(env::args_os().skip(1)).stdin(Stdio::piped());
-        let child = program.spawn()?;
-        println!("node {node} is process {}", child.id());
-        Ok(Self { node, child })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended before.
-        let _ = self.child.kill().and_then(|()| self.child.wait());
-    }
+/// Starts a node in a process of its own, which ends with this one.
+fn start(arguments: &Arguments, node: u64) -> io::Result<Child> {
+    let mut program = Program::new(env::current_exe()?);
+    program.args(["--node", &node.to_string(), "--addresses", &arguments.addresses.join(",")]);
+    program.arg("--data").arg(&arguments.data).args(env::args_os().skip(1)).stdin(Stdio::piped());
+    let child = program.spawn()?;
+    println!("node {node} is process {}", child.id());
+    Ok(child)
 }
 
 /// The items, each behind the node that the ring names for it.
@@ -94,7 +80,7 @@ fn run(mut arguments: Arguments) -> Result<bool, Box<dyn Error>> {
     let items: Vec<_> = place(&arguments.items)?.into_iter().collect();
     let folder = tempfile::tempdir()?;
     (arguments.data, arguments.addresses) = (folder.path().to_owned(), free_addresses(3)?);
-    let mut others = [Process::start(&arguments, 2)?, Process::start(&arguments, 3)?];
+    let mut others = [(2, start(&arguments, 2)?), (3, start(&arguments, 3)?)];
     let queue = node::start(&arguments)?;
     for items in items.chunks(ITEMS_AN_ENTRY) {
         let (add, start) = (Command::Add { items: items.to_vec() }, Instant::now());
@@ -110,18 +96,22 @@ fn run(mut arguments: Arguments) -> Result<bool, Box<dyn Error>> {
     while bar.position() < items.len() as u64 {
         thread::sleep(GLANCE);
         bar.set_position(queue.read_local(|queue, _| queue.0.done.len() as u64).wait()?);
-        for process in &mut others {
-            if process.child.try_wait()?.is_some() {
+        for (node, child) in &mut others {
+            if child.try_wait()?.is_some() {
                 deaths += 1;
                 if deaths > DEATHS_MAX {
                     return Err("nodes end again and again".into());
                 }
-                *process = bar.suspend(|| Process::start(&arguments, process.node))?;
+                *child = bar.suspend(|| start(&arguments, *node))?;
             }
         }
     }
     bar.finish_and_clear();
     let queue = queue.read(|queue, _| queue.0.clone()).wait()?;
+    for (_, mut child) in others {
+        child.kill()?;
+        child.wait()?;
+    }
     print(&queue);
     Ok(queue.done.values().all(|done| done.result.is_ok()))
 }
@@ -137,24 +127,20 @@ fn print(queue: &Queue) {
     println!("{} leases were lost, and {} late results refused.", queue.leased - items as u64, queue.refused);
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = if arguments.node == 1 { run(arguments) } else { serve(&arguments) };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("work: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Runs a node until the process that started it is gone.
+/// Runs another node than 1, until the process that started it is gone.
 fn serve(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let _queue = node::start(arguments)?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(true)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = if arguments.node == 1 { run(arguments) } else { serve(&arguments) };
+    if let Err(error) = &result {
+        eprintln!("work: {error}");
+    }
+    if result.is_ok_and(|is_well| is_well) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 const ITEMS_AN_ENTRY: usize = 100;
