@@ -93,6 +93,21 @@ fn transactions_while_a_leader_died_and_came_back_are_strictly_serializable() {
     assert_eq!(judgement.verdict(), Verdict::Violated, "{judgement}");
 }
 
+/// A leader that pauses is deposed, and comes back with transactions that it had begun.
+#[test]
+fn transactions_while_a_leader_paused_are_strictly_serializable() {
+    let cluster = Cluster::start();
+    let recording = Recording::start(&cluster, &["--transactions"]);
+    recording.wait_for_answers(&cluster, 1000);
+    let leader = cluster.leader();
+    cluster.signal(leader, "STOP");
+    recording.wait_for_answers(&cluster, 1000);
+    cluster.signal(leader, "CONT");
+    recording.wait_for_answers(&cluster, 1000);
+    let judgement = judge(&recording.cut_off());
+    assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
+}
+
 /// Changes the last transaction that read a list of ten elements or more, and did more than that: it finds nothing,
 /// although most of the elements were appended long before.
 fn empty_last_long_read(file: &Path) {
