@@ -2,7 +2,7 @@
 //! folder. Each runs on a thread of its own, and can be killed.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
@@ -53,13 +53,13 @@ impl LocalNodes {
     ///
     /// # Errors
     /// When a node cannot be started.
-    pub fn start(count: u64, describe: impl Fn(ServerBuilder) -> ServerBuilder) -> Result<Self, LocalError> {
+    pub fn start(count: usize, describe: impl Fn(ServerBuilder) -> ServerBuilder) -> Result<Self, LocalError> {
         let folder = tempfile::tempdir()?;
         let addresses = free_addresses(count)?;
         let mut nodes = BTreeMap::new();
-        for id in 1..=count {
+        for (id, _) in (1..).zip(&addresses) {
             let server = describe(Server::builder("local", folder.path()));
-            let server = (1..).zip(&addresses).fold(server, |server, (id, address)| server.node(id, address));
+            let server = (1..).zip(&addresses).fold(server, |server, (id, at)| server.node(id, at.to_string()));
             nodes.insert(id, LocalNode::start(server, id)?);
         }
         Ok(Self { nodes, _folder: folder })
@@ -128,14 +128,21 @@ impl LocalNode {
     }
 }
 
-/// Draws addresses of this machine whose ports are free now, for nodes that begin at once.
+/// Draws addresses of this machine whose ports are free, for nodes that are started later.
+///
+/// They are of a host of their own, since Linux answers for all of 127.0.0.0/8. On 127.0.0.1 another program could take
+/// a port before the node does, if only as the port from which it connects.
 ///
 /// # Errors
 /// When a port cannot be had.
-pub fn free_addresses(count: u64) -> io::Result<Vec<String>> {
+pub fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let mut drawn = [0; 3];
+    getrandom::fill(&mut drawn).map_err(io::Error::other)?;
+    let [a, b, c] = drawn;
+    let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
     // All are held until the last is drawn, so that they differ.
-    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect()
+    let held = (0..count).map(|_| TcpListener::bind((host, 0))).collect::<io::Result<Vec<_>>>()?;
+    held.iter().map(TcpListener::local_addr).collect()
 }
 
 /// Time after which a leader is no longer waited for.

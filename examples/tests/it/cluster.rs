@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use std::{fs, io};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::config::{ClusterConfig, NodeConfig};
 use quorate_examples::kv::status::{self, GroupStatus};
+use quorate_examples::local::free_addresses;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// Maximum time for which a test waits for an expected event. It only ends tests that would hang.
@@ -52,18 +53,11 @@ impl Cluster {
         let engine = std::env::var("QUORATE_KV_ENGINE").unwrap_or_else(|_| "raft".to_owned());
         let data = data.display();
         let mut text = format!("cluster = \"test\"\ndata = \"{data}\"\nengine = \"{engine}\"\n{more}\n");
-        // Held until all ports are drawn, so that they differ.
-        let mut held = Vec::new();
-        let mut address = || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            held.push(listener);
-            address
-        };
+        let mut addresses = free_addresses(3 * usize::try_from(nodes).unwrap()).unwrap().into_iter();
         for id in 1..=nodes {
             writeln!(text, "[[node]]\nid = {id}").unwrap();
             for field in ["peer", "client", "http"] {
-                writeln!(text, "{field} = \"{}\"", address()).unwrap();
+                writeln!(text, "{field} = \"{}\"", addresses.next().unwrap()).unwrap();
             }
         }
         let path = folder.path().join("cluster.toml");

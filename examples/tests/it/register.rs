@@ -1,11 +1,13 @@
 //! The program `register`: three processes, of which any one is killed while clients go on.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use quorate_examples::local::free_addresses;
 
 /// Three nodes with free ports.
 struct Nodes {
@@ -17,12 +19,9 @@ struct Nodes {
 
 impl Nodes {
     fn start() -> Self {
-        // Held until all ports are drawn, so that they differ.
-        let held: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses: Vec<SocketAddr> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let addresses = free_addresses(6).unwrap();
         let listed = |of: &[SocketAddr]| of.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
         let (peers, clients) = (listed(&addresses[..3]), listed(&addresses[3..]));
-        drop(held);
         let mut nodes = Self { folder: tempfile::tempdir().unwrap(), peers, clients, processes: [const { None }; 3] };
         (1..=3).for_each(|node| nodes.serve(node));
         nodes.wait_until_done(&["set", "start", "yes"]);

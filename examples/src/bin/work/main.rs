@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command as Program, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -46,13 +47,14 @@ struct Arguments {
     #[arg(long, hide = true, default_value = "work-data")]
     data: PathBuf,
     #[arg(long, hide = true, value_delimiter = ',')]
-    addresses: Vec<String>,
+    addresses: Vec<SocketAddr>,
 }
 
 /// Starts a node in a process of its own, which ends with this one.
 fn start(arguments: &Arguments, node: u64) -> io::Result<Child> {
     let mut program = Program::new(env::current_exe()?);
-    program.args(["--node", &node.to_string(), "--addresses", &arguments.addresses.join(",")]);
+    let addresses: Vec<_> = arguments.addresses.iter().map(ToString::to_string).collect();
+    program.args(["--node", &node.to_string(), "--addresses", &addresses.join(",")]);
     program.arg("--data").arg(&arguments.data).args(env::args_os().skip(1)).stdin(Stdio::piped());
     let child = program.spawn()?;
     println!("node {node} is process {}", child.id());

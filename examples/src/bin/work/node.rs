@@ -19,7 +19,7 @@ pub(crate) type QueueHandle = ReplicaHandle<Raft, Typed<Queue>>;
 pub(crate) fn start(arguments: &Arguments) -> Result<QueueHandle, Box<dyn Error>> {
     let Arguments { node, addresses, data, .. } = arguments;
     let server = Server::builder("work", data).replica::<Raft, _>(QUEUE, Typed(Queue::default()));
-    let server = (1..).zip(addresses).fold(server, |server, (id, address)| server.node(id, address));
+    let server = (1..).zip(addresses).fold(server, |server, (id, at)| server.node(id, at.to_string()));
     let queue: QueueHandle = server.spawn(*node)?.replica(QUEUE);
     for _ in 0..arguments.workers {
         let worker = Worker { queue: queue.clone(), arguments: arguments.clone() };
