@@ -549,7 +549,8 @@ impl ManagerCore {
         let without = BTreeSet::new();
         let ended = match outcome {
             TransactionOutcome::Committed => {
-                let prepared = branches.iter().filter(|(_, stage)| *stage == Stage::Prepared);
+                let waits = !self.outside.config.settings().answer_when_decided;
+                let prepared = branches.iter().filter(|(_, stage)| waits && *stage == Stage::Prepared);
                 let prepared = prepared.map(|(key, _)| key.resource).collect();
                 return self.transactions.settle(&mut self.outside, number, prepared);
             }

@@ -20,6 +20,10 @@ pub struct ManagerSettings {
     pub forget_interval: Duration,
     /// Number of finished transactions after which it is asked earlier.
     pub forget_batch: usize,
+    /// A commit is answered as soon as it is decided, and not only once every resource was asked to commit: one forced
+    /// write sooner. For resources that let nobody see what a prepared branch has locked. A branch that is lost is then
+    /// told by `status().hazards` alone.
+    pub answer_when_decided: bool,
     /// Times and bounds of the protocol. `begin_timeout` has no effect: every transaction has a deadline.
     pub protocol: Settings,
 }
@@ -33,6 +37,7 @@ impl Default for ManagerSettings {
             scan_interval: Duration::from_secs(10),
             forget_interval: Duration::from_secs(10),
             forget_batch: 1_000,
+            answer_when_decided: false,
             protocol: Settings {
                 transactions_max: 16_384,
                 payload_bytes_max: 0,

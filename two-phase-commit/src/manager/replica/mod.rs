@@ -101,14 +101,19 @@ impl<L: ReplicatedLog + Hostable, S: BranchState> ReplicatedSession<L, S> {
     /// # Errors
     /// When the state could not be read. The work is not set.
     pub async fn work(&self, work: impl Into<Bytes>) -> Result<Vote, ResourceError> {
-        let (work, branch) = (work.into(), self.branch);
+        let work = work.into();
         let asked = work.clone();
-        let vote = self.resource.replica.read(move |state, _| state.would_vote(branch, &asked)).await;
+        let vote = self.resource.replica.read(move |state, at| state.would_vote(at.log_time, &asked)).await;
         let vote = vote.map_err(|error| ResourceError::Unavailable(Box::new(error)))?;
-        if let Some(open) = self.resource.table().get_mut(&branch) {
-            open.work = Some(work);
-        }
+        self.set_work(work);
         Ok(vote)
+    }
+
+    /// As [`ReplicatedSession::work`], without asking whether it could be prepared.
+    pub fn set_work(&self, work: impl Into<Bytes>) {
+        if let Some(open) = self.resource.table().get_mut(&self.branch) {
+            open.work = Some(work.into());
+        }
     }
 
     /// The replica, for reads. What they return is not locked: put what the work depends on into the work, and check it

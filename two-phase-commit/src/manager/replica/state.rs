@@ -23,8 +23,15 @@ pub trait BranchState: StateMachine {
     fn keys(&self, work: &Bytes) -> BTreeSet<Bytes>;
 
     /// Tells whether the work can be done as things are, without doing it. After [`Vote::Yes`],
-    /// [`StateMachine::apply`] must be able to do it, as long as nothing with its keys has changed.
-    fn vote(&self, work: &Bytes) -> Vote;
+    /// [`StateMachine::apply`] must be able to do it, as long as nothing with its keys has changed. `log_time` is that
+    /// of the entry that asks, or of the last one that was applied.
+    fn vote(&self, log_time: LogTime, work: &Bytes) -> Vote;
+
+    /// A prepared branch that this work has to wait for, among those that hold the locked keys. By default one that
+    /// holds a key of the work. To be overridden for work that concerns more keys than it can name.
+    fn holder(&self, work: &Bytes, locks: &BTreeMap<Bytes, BranchId>) -> Option<BranchId> {
+        self.keys(work).iter().find_map(|key| locks.get(key).copied())
+    }
 }
 
 /// A [`BranchState`] with branches: the state machine that a replica runs. Its commands come from
@@ -107,27 +114,26 @@ impl<S: BranchState> Branched<S> {
     }
 
     /// The vote on this work as things are.
-    pub(super) fn would_vote(&self, branch: BranchId, work: &Bytes) -> Vote {
-        match self.holder(branch, work) {
+    pub(super) fn would_vote(&self, log_time: LogTime, work: &Bytes) -> Vote {
+        match self.holder(work) {
             Some(_) => Vote::No,
-            None => self.state.vote(work),
+            None => self.state.vote(log_time, work),
         }
     }
 
-    /// Another branch that holds one of the keys of this work.
-    fn holder(&self, branch: BranchId, work: &Bytes) -> Option<BranchId> {
-        let keys = self.state.keys(work);
-        keys.iter().find_map(|key| self.locks.get(key).copied().filter(|holder| *holder != branch))
+    /// A prepared branch that this work has to wait for.
+    pub fn holder(&self, work: &Bytes) -> Option<BranchId> {
+        if self.locks.is_empty() { None } else { self.state.holder(work, &self.locks) }
     }
 
-    fn prepare(&mut self, branch: BranchId, work: Option<Bytes>) -> Vote {
+    fn prepare(&mut self, log_time: LogTime, branch: BranchId, work: Option<Bytes>) -> Vote {
         if self.branches.prepared.contains_key(&branch) {
             return Vote::Yes;
         }
         match (self.branches.ended.get(&branch), work) {
             (Some(Decision::Commit), _) => Vote::Yes,
             (None, Some(work)) if !self.branches.is_finished(branch) => {
-                let vote = self.would_vote(branch, &work);
+                let vote = self.would_vote(log_time, &work);
                 if vote == Vote::Yes {
                     self.lock(branch, &work);
                     Arc::make_mut(&mut self.branches).prepared.insert(branch, work);
@@ -162,7 +168,7 @@ impl<S: BranchState> Branched<S> {
         }
         let work = work.filter(|_| !self.branches.is_finished(branch));
         let decision = match work {
-            Some(work) if self.would_vote(branch, &work) != Vote::No => {
+            Some(work) if self.would_vote(context.log_time, &work) != Vote::No => {
                 self.state.apply(context, work)?;
                 Decision::Commit
             }
@@ -181,9 +187,8 @@ impl<S: BranchState> Branched<S> {
     }
 
     fn outside(&mut self, context: ApplyContext, work: Bytes) -> io::Result<OutsideEnd> {
-        let keys = self.state.keys(&work);
-        match keys.iter().find_map(|key| self.locks.get(key)) {
-            Some(holder) => Ok(OutsideEnd::Locked(*holder)),
+        match self.holder(&work) {
+            Some(holder) => Ok(OutsideEnd::Locked(holder)),
             None => self.state.apply(context, work).map(OutsideEnd::Done),
         }
     }
@@ -240,7 +245,7 @@ impl<S: BranchState> StateMachine for Branched<S> {
             Err(UnknownCommand::Newer) => panic!("a newer program proposed this command"),
         };
         let response = match command {
-            Command::Prepare { branch, work } => Response::Voted(self.prepare(branch, work)),
+            Command::Prepare { branch, work } => Response::Voted(self.prepare(context.log_time, branch, work)),
             Command::Commit { branch } => Response::Committed(self.commit(context, branch)?),
             Command::CommitOnePhase { branch, work } => {
                 Response::Decided(self.commit_one_phase(context, branch, work)?)

@@ -1,6 +1,6 @@
 use std::io;
 
-use quorate_protocol::LogIndex;
+use quorate_protocol::{LogIndex, LogTime};
 
 use super::*;
 use crate::Epoch;
@@ -47,7 +47,7 @@ impl BranchState for Accounts {
         [work.slice(..1)].into()
     }
 
-    fn vote(&self, work: &Bytes) -> Vote {
+    fn vote(&self, _: LogTime, work: &Bytes) -> Vote {
         let balance = self.0.get(&work[0]).copied().unwrap_or_default();
         if balance + amount(work) < 0 { Vote::No } else { Vote::Yes }
     }
@@ -89,7 +89,7 @@ impl Bench {
     /// Carries out a command, as it comes from the log.
     fn run(&mut self, command: &Command) -> Response {
         self.index += 1;
-        let context = ApplyContext { index: LogIndex(self.index), log_time: quorate_protocol::LogTime(1) };
+        let context = ApplyContext { index: LogIndex(self.index), log_time: LogTime(1) };
         let response = self.machine.apply(context, command.encode()).expect("accounts do not fail");
         Response::decode(response).expect("a response")
     }
@@ -228,7 +228,7 @@ fn only_the_branches_of_a_manager_and_its_resource_are_listed() {
 #[test]
 fn work_that_is_proposed_as_it_is_is_refused_and_changes_nothing() {
     let mut bench = Bench::new();
-    let context = ApplyContext { index: LogIndex(9), log_time: quorate_protocol::LogTime(1) };
+    let context = ApplyContext { index: LogIndex(9), log_time: LogTime(1) };
     for bytes in [work(b'a', -4), Bytes::new(), Bytes::from_static(b"QB")] {
         let response = bench.machine.apply(context, bytes).expect("accounts do not fail");
         assert_eq!(Response::decode(response.clone()), Ok(Response::NoCommand));
@@ -241,7 +241,7 @@ fn work_that_is_proposed_as_it_is_is_refused_and_changes_nothing() {
 #[test]
 #[should_panic(expected = "a newer program proposed this command")]
 fn a_command_of_a_newer_version_is_never_passed_over() {
-    let context = ApplyContext { index: LogIndex(9), log_time: quorate_protocol::LogTime(1) };
+    let context = ApplyContext { index: LogIndex(9), log_time: LogTime(1) };
     let _ = Bench::new().machine.apply(context, Bytes::from_static(b"QBr\x02\x01"));
 }
 

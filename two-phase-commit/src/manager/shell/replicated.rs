@@ -55,14 +55,17 @@ impl ReplicatedBuilder {
 
     /// The settings of the core, for [`ServerBuilder::bound`](quorate_runtime::ServerBuilder::bound).
     pub fn core(&self) -> impl FnMut(&GroupStart) -> Result<ManagerConfig, BoxError> + Send + 'static {
-        let (resources, settings) = (names(&self.description.resources), self.description.settings.clone());
-        let make: MakeConfig = Box::new(move |start| {
-            // The group is part of it, because a node may have several.
-            let ManagerId { cluster, log } = manager_id(&start.identity);
-            let id = ManagerId { cluster, log: log ^ start.group.0.wrapping_mul(GROUP_FACTOR) };
-            Ok(config(start, id, resources.clone(), settings.clone())?.replicated())
-        });
-        make
+        core_of(names(&self.description.resources), self.description.settings.clone())
+    }
+
+    /// As [`ReplicatedBuilder::core`], for resources of these names. To be used if the resources are made from the
+    /// running server, as replicas on it are.
+    pub fn core_for<'a>(
+        resources: impl IntoIterator<Item = &'a str>,
+        settings: ManagerSettings,
+    ) -> impl FnMut(&GroupStart) -> Result<ManagerConfig, BoxError> + Send + 'static {
+        let named = resources.into_iter().map(|name| (ResourceId::of_name(name), name.to_owned()));
+        core_of(named.collect(), settings)
     }
 
     /// Opens the manager on this node of the group `group`. It waits until a first node has served it, for which a
@@ -90,6 +93,15 @@ impl ReplicatedBuilder {
         tokio::spawn(serve(shared.clone()));
         Ok(Manager::new(shared))
     }
+}
+
+fn core_of(resources: BTreeMap<ResourceId, String>, settings: ManagerSettings) -> MakeConfig {
+    Box::new(move |start| {
+        // The group is part of it, because a node may have several.
+        let ManagerId { cluster, log } = manager_id(&start.identity);
+        let id = ManagerId { cluster, log: log ^ start.group.0.wrapping_mul(GROUP_FACTOR) };
+        Ok(config(start, id, resources.clone(), settings.clone())?.replicated())
+    })
 }
 
 /// Takes up what the core tells as long as the node runs.

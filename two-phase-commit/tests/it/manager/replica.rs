@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use quorate_protocol::GroupId;
+use quorate_protocol::{GroupId, LogTime};
 use quorate_raft::Raft;
 use quorate_runtime::{ApplyContext, Running, Server, StateMachine};
 use quorate_two_phase_commit::Vote;
@@ -64,7 +64,7 @@ impl BranchState for Values {
         [Bytes::from(parts(work).0)].into()
     }
 
-    fn vote(&self, work: &Bytes) -> Vote {
+    fn vote(&self, _: LogTime, work: &Bytes) -> Vote {
         if parts(work).1.is_some() { Vote::Yes } else { Vote::ReadOnly }
     }
 }
