@@ -54,12 +54,12 @@ pub enum ClusterError {
 }
 
 impl LocalCluster {
-    /// Starts nodes 1 to `nodes` on free ports, with a log by `engine`. A folder that was used before keeps its
-    /// cluster's name, and its data, and must be started with the same engine.
+    /// Starts nodes 1 to `nodes` on free ports, with this number of shards, each with a log by `engine`. A folder that
+    /// was used before keeps its cluster's name, and its data, and must be started with the same engine.
     ///
     /// # Errors
     /// When a node does not start, or the folder cannot be used.
-    pub fn start(folder: &Path, nodes: usize, engine: Engine) -> Result<Self, ClusterError> {
+    pub fn start(folder: &Path, nodes: usize, shards: u16, engine: Engine) -> Result<Self, ClusterError> {
         let metrics = record_metrics().map_err(|error| ClusterError::Metrics(error.to_string()))?;
         let path = folder.join("cluster.toml");
         let before = if path.exists() { Some(ClusterConfig::read(&path)?) } else { None };
@@ -73,7 +73,7 @@ impl LocalCluster {
         let addresses = ids.clone().zip(held.iter().map(NodePorts::addresses));
         let addresses =
             addresses.map(|(id, addresses)| Ok((id, addresses?))).collect::<io::Result<BTreeMap<_, _>>>()?;
-        fs::write(&path, describe(&name, engine, &addresses))?;
+        fs::write(&path, describe(&name, engine, shards, &addresses))?;
         drop(held);
         let config = ClusterConfig::read(&path)?;
         let clients_max = descriptors::clients_max(descriptors::raise_limit()?, nodes);
@@ -167,6 +167,8 @@ impl LocalCluster {
             data: self.config.data.clone(),
             snapshot_entries: self.config.snapshot_entries,
             engine: self.config.engine,
+            shards: self.config.shards,
+            redirect: self.config.redirect,
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })
@@ -192,8 +194,8 @@ fn is_locked(error: &ServerOpenError) -> bool {
     matches!(error, ServerOpenError::Directory(DirectoryError::Locked))
 }
 
-fn describe(name: &str, engine: Engine, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {
-    let mut text = format!("cluster = \"{name}\"\ndata = \"data\"\nengine = \"{engine}\"\n");
+fn describe(name: &str, engine: Engine, shards: u16, nodes: &BTreeMap<u64, [SocketAddr; 3]>) -> String {
+    let mut text = format!("cluster = \"{name}\"\ndata = \"data\"\nengine = \"{engine}\"\nshards = {shards}\n");
     for (id, [peer, client, http]) in nodes {
         let node = format!("\n[[node]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\nhttp = \"{http}\"\n");
         text.write_str(&node).expect("a string takes all");

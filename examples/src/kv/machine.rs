@@ -1,13 +1,20 @@
-//! The store as the state machine of a replica.
+//! The store as the state machine of a shard.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
 use quorate_protocol::LogTime;
 use quorate_runtime::{ApplyContext, StateMachine};
+use quorate_two_phase_commit::Vote;
+use quorate_two_phase_commit::manager::BranchId;
+use quorate_two_phase_commit::manager::replica::{BranchState, Branched};
 
-use super::command;
+use super::shards::work::Work;
 use super::store::{Garbage, Snapshot, Store};
+
+/// The state machine of a shard: a store whose work can be prepared first and committed later.
+pub type Shard = Branched<Store>;
 
 /// An empty store for a node.
 pub fn new_store() -> Store {
@@ -17,8 +24,9 @@ pub fn new_store() -> Store {
 impl StateMachine for Store {
     type Snapshot = Snapshot;
 
-    fn apply(&mut self, context: ApplyContext, entry: Bytes) -> io::Result<Bytes> {
-        command::apply(self, context.log_time.0, &entry).map_err(io::Error::other)
+    fn apply(&mut self, context: ApplyContext, work: Bytes) -> io::Result<Bytes> {
+        let done = Work::decode(work).and_then(|work| work.carry_out(self, context.log_time.0));
+        done.map(|reply| reply.encode()).map_err(io::Error::other)
     }
 
     fn tick(&mut self, context: ApplyContext) -> io::Result<()> {
@@ -45,6 +53,27 @@ impl StateMachine for Store {
 
     fn next_deadline(&self) -> Option<LogTime> {
         Self::next_deadline(self).map(LogTime)
+    }
+}
+
+impl BranchState for Store {
+    fn keys(&self, work: &Bytes) -> BTreeSet<Bytes> {
+        // Work that cannot be read is refused when it is carried out.
+        Work::decode(work.clone()).map(|work| work.keys()).unwrap_or_default()
+    }
+
+    fn vote(&self, log_time: LogTime, work: &Bytes) -> Vote {
+        match Work::decode(work.clone()) {
+            Ok(work) if work.is_possible(self, log_time.0) => Vote::Yes,
+            _ => Vote::No,
+        }
+    }
+
+    fn holder(&self, work: &Bytes, locks: &BTreeMap<Bytes, BranchId>) -> Option<BranchId> {
+        let work = Work::decode(work.clone()).ok()?;
+        let locked = |key: &Bytes| locks.get(key).copied();
+        let in_the_way = |(key, holder): (&Bytes, &BranchId)| work.waits_for(key).then_some(*holder);
+        work.keys().iter().find_map(locked).or_else(|| locks.iter().find_map(in_the_way))
     }
 }
 

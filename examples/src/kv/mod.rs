@@ -1,13 +1,13 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 //!
 //! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
-//! [`command`] their commands.
-//! [`connection`] orders one client's requests and replies, [`server`] gives connections their sockets, and [`pubsub`]
-//! has the messages between clients; [`stats`], [`clients`] and [`process`] are what a node tells about them.
-//! [`config`] is the cluster file, [`http`] the port for people, [`status`] the status that it shows, [`members`] the
-//! changes of members, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`backend`]
-//! connects connections to a replica, [`peers`] a node to the others outside of the log, [`node`] runs all of it on one
-//! loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection.
+//! [`command`] their commands. [`connection`] orders one client's requests and replies, [`server`] gives connections
+//! their sockets, and [`pubsub`] has the messages between clients; [`stats`], [`clients`] and [`process`] are what a
+//! node tells about them. [`config`] is the cluster file, [`http`] the port for people, [`status`] the status that it
+//! shows, [`members`] the changes of members, [`moves`] those of slots, [`logging`] the lines of the log, and
+//! [`descriptors`] the limit of open files. [`shards`] divides a store, [`backend`] connects connections to replicas,
+//! [`peers`] a node to the others outside of the log, [`node`] runs all of it on one loop, and [`cluster`] runs several
+//! nodes. [`client`] is the client's end of a connection.
 
 mod accept;
 pub mod backend;
@@ -23,6 +23,7 @@ pub mod http;
 pub mod logging;
 mod machine;
 pub mod members;
+pub mod moves;
 pub mod node;
 pub mod peers;
 pub mod process;
@@ -30,10 +31,11 @@ pub mod pubsub;
 pub mod random;
 pub mod resp;
 pub mod server;
+pub mod shards;
 pub mod stats;
 pub mod status;
 pub mod store;
 mod trouble;
 
-pub use machine::new_store;
+pub use machine::{Shard, new_store};
 pub use node::skip_command;

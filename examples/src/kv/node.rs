@@ -7,30 +7,40 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_paxos::log::AnyLog;
+use quorate_paxos::register::{self, Functions};
 use quorate_protocol::replication::{Election, LogCore};
-use quorate_protocol::{HaltReason, LogIndex};
+use quorate_protocol::{Configuration, GroupId, HaltReason, LogIndex, Member, NodeId};
 use quorate_raft::UpToDateLog;
+use quorate_runtime::bound::BoundSettings;
 use quorate_runtime::{
-    Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError, SkippedCommand,
+    GroupStart, Launch, NodeHandle, ReplicaHandle, ReplicaSettings, Server, ServerBuilder, ServerOpenError,
+    SkippedCommand, bound_with, replica_with,
 };
+use quorate_two_phase_commit::manager::ReplicatedBuilder;
+use quorate_two_phase_commit::manager::core::ManagerCore;
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
-use super::backend::{GROUP, ReplicaBackend};
+use super::backend::{
+    COMMIT_CHANNEL, LAYOUT_GROUP, LayoutRegister, Place, ShardsBackend, commit_group, commit_settings, shard_group,
+    shard_resources,
+};
 use super::config::{ClusterConfig, Engine};
 use super::http::{HttpLimits, HttpServer, Pages};
+use super::machine::{Shard, new_store};
 use super::members::{MemberAnswer, MemberRequest};
-use super::new_store;
+use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
 use super::peers::{self, Peers};
 use super::pubsub::Hub;
 use super::server::{ServerLimits, serve};
+use super::shards::layout::SlotMove;
 use super::status::{GroupStatus, NodeStatus};
-use super::store::Store;
 
 /// The options of a node.
 #[derive(Debug)]
@@ -55,6 +65,10 @@ pub struct NodeOptions {
     pub spin: Duration,
     /// The protocol that agrees on the log.
     pub engine: Engine,
+    /// Number of shards.
+    pub shards: u16,
+    /// A command for a shard that another node leads is answered by its address.
+    pub redirect: bool,
     /// The listener for clients.
     pub client: TcpListener,
     /// The listener of the http port, and the metrics that `/metrics` shows.
@@ -87,6 +101,7 @@ pub struct RunningNode {
     id: u64,
     cluster: String,
     client: SocketAddr,
+    shards: u16,
     handle: NodeHandle,
     http: Option<HttpServer>,
     crash: Option<oneshot::Sender<()>>,
@@ -109,14 +124,15 @@ impl RunningNode {
     fn start_on<E: Election>(options: NodeOptions) -> Result<Self, NodeError> {
         let builder = builder::<E>(&options);
         let folder = options.data.join(options.id.to_string());
-        let NodeOptions { cluster, id, client: listener, http, clients, clients_max, .. } = options;
+        let founders = founders(&options);
+        let NodeOptions { cluster, id, client: listener, http, clients, clients_max, shards, redirect, .. } = options;
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let (opened, opening) = mpsc::channel();
         let (crash, crashed) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
-            let clients = Clients { listener, addresses: clients, count_max: clients_max };
+            let clients = Clients { listener, addresses: clients, count_max: clients_max, founders, shards, redirect };
             // The caller that started the node may not wait any more.
             let _ = match run::<E>(builder, id, folder, clients, &opened, crashed) {
                 Ok(()) => ends.send("its loop ended".to_owned()),
@@ -130,7 +146,7 @@ impl RunningNode {
         })?;
         let handle = opening.recv().map_err(|_| io::Error::other("the node's thread panicked"))??;
         let mut node =
-            Self { id, cluster, client, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
+            Self { id, cluster, client, shards, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
         if let Some((listener, metrics)) = http {
             node.http = Some(HttpServer::start(listener, node.pages::<E>(metrics), HttpLimits::default())?);
         }
@@ -159,24 +175,35 @@ impl RunningNode {
     }
 
     fn pages<E: Election>(&self, metrics: PrometheusHandle) -> Pages {
-        let replica = ReplicaHandle::<LogCore<E>, Store>::new(self.handle.clone(), GROUP);
+        let replica = |shard| ReplicaHandle::<LogCore<E>, Shard>::new(self.handle.clone(), shard_group(shard));
+        let replicas: Vec<_> = (0..self.shards).map(replica).collect();
         let (id, cluster) = (self.id, self.cluster.clone());
-        let (reader, changer) = (replica.clone(), replica.timeout(CHANGE_PATIENCE));
+        let (readers, replicas_shown) = (replicas.clone(), replicas.clone());
+        let changer = replicas[0].timeout(CHANGE_PATIENCE);
         let status = move || {
-            let (replica, cluster) = (replica.clone(), cluster.clone());
+            let (replicas, cluster) = (replicas.clone(), cluster.clone());
             async move {
-                let status = replica.status().await.ok()?;
-                let obstacles = replica.explain().await.ok()?;
-                let group = replica.read_local(move |store, _| GroupStatus::new(&status, &obstacles, store)).await;
-                Some(NodeStatus { node: id, cluster, groups: vec![group.ok()?] })
+                let mut groups = Vec::new();
+                for replica in replicas {
+                    let (status, obstacles) = (replica.status().await.ok()?, replica.explain().await.ok()?);
+                    let group =
+                        replica.read_local(move |shard, _| GroupStatus::new(&status, &obstacles, shard.state()));
+                    groups.push(group.await.ok()?);
+                }
+                Some(NodeStatus { node: id, cluster, groups })
             }
         };
-        // Does the work of a client's request: a read that needs a quorum. A stranger takes no writes.
+        // Does the work of a client's request: a read of each shard that needs a quorum. A stranger takes no writes.
         let serves = move || {
-            let (status, read) = (reader.status(), reader.read(|_, _| ()));
+            let asked: Vec<_> = readers.iter().map(|reader| (reader.status(), reader.read(|_, _| ()))).collect();
             async {
-                let takes_writes = status.await.is_ok_and(|it| it.log.barred.is_none_or(|bar| !bar.is_stranger()));
-                takes_writes && read.await.is_ok()
+                for (status, read) in asked {
+                    let takes_writes = status.await.is_ok_and(|it| it.log.barred.is_none_or(|bar| !bar.is_stranger()));
+                    if !takes_writes || read.await.is_err() {
+                        return false;
+                    }
+                }
+                true
             }
         };
         let change = move |request: MemberRequest| {
@@ -188,7 +215,45 @@ impl RunningNode {
                 }
             }
         };
-        Pages::new(metrics, status, serves, change)
+        let pages = Pages::new(metrics, status, serves, change);
+        if self.shards == 1 {
+            return pages;
+        }
+        let register = LayoutRegister::new(self.handle.clone());
+        let (shown, changed) = (register.clone(), register);
+        let show = move || show_layout(shown.clone(), replicas_shown.clone());
+        let change = move |request: LayoutRequest| change_layout(changed.clone(), request);
+        pages.with_layout(show, change)
+    }
+}
+
+/// The layout, with the number of keys that are still to move.
+async fn show_layout<E: Election>(
+    register: LayoutRegister,
+    replicas: Vec<ReplicaHandle<LogCore<E>, Shard>>,
+) -> Option<LayoutStatus> {
+    let layout = register.fetch().await.ok()??;
+    let mut keys_left = Vec::new();
+    for SlotMove { from, slots, .. } in layout.moves().to_vec() {
+        let count = move |shard: &Shard, _| slots.iter().map(|slot| u64::from(shard.state().keys_in_slot(*slot))).sum();
+        keys_left.push(replicas.get(usize::from(from))?.read_local(count).await.ok()?);
+    }
+    Some(LayoutStatus { layout, keys_left })
+}
+
+async fn change_layout(register: LayoutRegister, request: LayoutRequest) -> LayoutAnswer {
+    let not_now = |reason: &str| LayoutAnswer::NotNow { reason: reason.to_owned() };
+    let layout = match register.fetch().await {
+        Ok(Some(layout)) => layout,
+        Ok(None) | Err(_) => return not_now("the layout is not known"),
+    };
+    match request.begin(&layout) {
+        Ok((_, moves)) if moves.is_empty() => LayoutAnswer::Begun { moves },
+        Ok((next, moves)) => match register.replace(Some(&layout), &next).await {
+            Ok(true) => LayoutAnswer::Begun { moves },
+            Ok(false) | Err(_) => not_now("somebody else changes the layout, or no quorum answers"),
+        },
+        Err(error) => LayoutAnswer::Refused { reason: error.to_string() },
     }
 }
 
@@ -203,29 +268,88 @@ impl Drop for RunningNode {
 }
 
 fn builder<E: Election>(options: &NodeOptions) -> ServerBuilder {
-    let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, .. } = options;
+    let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, shards, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
     let builder = Server::builder(cluster, data).spin(*spin);
-    let builder = builder.replica_with::<LogCore<E>, Store>(GROUP, settings, LogCore::<E>::config, new_store());
+    let builder = match shards {
+        1 => builder.replica_with::<LogCore<E>, Shard>(
+            shard_group(0),
+            settings,
+            LogCore::<E>::config,
+            Shard::new(new_store()),
+        ),
+        _ => several::<E>(builder, &founders(options), *shards, &settings),
+    };
     peers.iter().fold(builder, |builder, (id, address)| {
         let address = address.to_string();
         if joining.contains(id) { builder.joining_node(*id, address) } else { builder.node(*id, address) }
     })
 }
 
+/// The groups of a store of several shards: the shards, whose leaders are spread over the nodes; a transaction manager
+/// for each founder, which leads it; and the register of the layout.
+fn several<E: Election>(
+    mut builder: ServerBuilder,
+    founders: &[u64],
+    shards: u16,
+    settings: &ReplicaSettings,
+) -> ServerBuilder {
+    for shard in 0..shards {
+        let home = founders[usize::from(shard) % founders.len()];
+        let settings = settings.clone();
+        builder = builder.group(shard_group(shard), move |start| {
+            let start = led_by(home, start);
+            replica_with::<LogCore<E>, Shard>(settings, LogCore::<E>::config, Shard::new(new_store()))(start)
+        });
+    }
+    for founder in founders.iter().copied() {
+        let names = shard_resources(shards);
+        builder = builder.group(commit_group(founder), move |start| {
+            let core = ReplicatedBuilder::core_for(names.iter().map(String::as_str), commit_settings());
+            let start = led_by(founder, start);
+            bound_with::<LogCore<E>, ManagerCore>(BoundSettings::default(), LogCore::<E>::config, COMMIT_CHANNEL, core)(
+                start,
+            )
+        });
+    }
+    builder.group(LAYOUT_GROUP, |start| register::host(start, Functions::default(), register::Settings::default()))
+}
+
+/// A start of a group that a node leads whenever it can.
+fn led_by(home: u64, mut start: GroupStart) -> GroupStart {
+    let with_priority = |member: &Member| {
+        let priority = if member.node == NodeId(home) { 2 } else { 1 };
+        Member { priority, ..member.clone() }
+    };
+    let members = start.members.members().iter().map(with_priority).collect();
+    // Members that were valid are so with any priority.
+    start.members = Configuration::new(members).unwrap_or(start.members);
+    start
+}
+
+/// The nodes that begin the cluster.
+fn founders(options: &NodeOptions) -> Vec<u64> {
+    options.peers.keys().copied().filter(|id| !options.joining.contains(id)).collect()
+}
+
 /// Marks a command that a node skips from its next start on. The node must be stopped.
 ///
 /// # Errors
 /// When the cluster has no such node, or as [`ServerBuilder::skip`].
-pub fn skip_command(config: &ClusterConfig, id: u64, index: u64) -> Result<SkippedCommand, Box<dyn std::error::Error>> {
+pub fn skip_command(
+    config: &ClusterConfig,
+    id: u64,
+    shard: u16,
+    index: u64,
+) -> Result<SkippedCommand, Box<dyn std::error::Error>> {
     if !config.nodes.contains_key(&id) {
         return Err(format!("the cluster file has no node {id}").into());
     }
-    Ok(Server::builder(&config.name, &config.data).skip(id, GROUP, LogIndex(index))?)
+    Ok(Server::builder(&config.name, &config.data).skip(id, shard_group(shard), LogIndex(index))?)
 }
 
 /// A node's listener and limits for clients, and the other nodes' addresses for clients.
@@ -233,6 +357,10 @@ struct Clients {
     listener: TcpListener,
     addresses: BTreeMap<u64, SocketAddr>,
     count_max: usize,
+    /// The nodes that began the cluster.
+    founders: Vec<u64>,
+    shards: u16,
+    redirect: bool,
 }
 
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
@@ -252,16 +380,28 @@ fn run<E: Election>(
         let server = builder.open(id).await.map_err(|error| NodeError::Open { folder, error: error.into() })?;
         let listener = tokio::net::TcpListener::from_std(clients.listener)?;
         let (peers, requests) = Peers::open(Arc::clone(server.transport())).map_err(io::Error::other)?;
-        let backend = ReplicaBackend::<E>::new(server.local_handle(), clients.addresses, peers);
+        let backend = ShardsBackend::<E>::new(Place {
+            local: server.local_handle(),
+            node: server.handle(),
+            id: NodeId(id),
+            founders: clients.founders,
+            clients: clients.addresses,
+            shards: clients.shards,
+            redirects: clients.redirect,
+            peers,
+        });
         let hub = Rc::new(RefCell::new(Hub::default()));
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
         tokio::task::spawn_local(peers::serve(requests, Rc::clone(&hub)));
+        let keeper = backend.clone();
+        let keeper = tokio::task::spawn_local(async move { keeper.keep().await });
+        let groups = (0..clients.shards).map(shard_group).collect();
         let clients = serve(listener, backend, hub, limits);
         // The caller waits for this. If it is gone, the node is not wanted.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());
         }
-        let stopped = group_stopped(server.handle());
+        let stopped = group_stopped(server.handle(), groups);
         // A task of its own: each wake-up of the future that a runtime blocks on costs a system call.
         let node = tokio::task::spawn_local(server.run());
         tokio::select! {
@@ -269,17 +409,30 @@ fn run<E: Election>(
             served = clients => match served? {},
             reason = stopped => Err(NodeError::GroupStopped(reason)),
             _ = crashed => Ok(()),
+            ended = keeper => ended.map_err(|error| io::Error::other(error).into()),
         }
     })
 }
 
-/// Waits until the node's group has stopped and its clients had time to get their answers, and returns the reason. Only
-/// a restart can help such a node: it reads its log again, or refuses it with an error that names the cause.
-async fn group_stopped(node: NodeHandle) -> HaltReason {
-    let Ok(reason) = node.halted(GROUP).await else {
-        // The node has stopped before its group, which is noticed elsewhere.
-        return std::future::pending().await;
+/// Waits until a shard of the node has stopped and its clients had time to get their answers, and returns the reason.
+/// Only a restart can help such a node: it reads its log again, or refuses it with an error that names the cause.
+async fn group_stopped(node: NodeHandle, groups: Vec<GroupId>) -> HaltReason {
+    let halted = |group| {
+        let halted = node.halted(group);
+        async {
+            match halted.await {
+                Ok(reason) => reason,
+                // The node has stopped before its group, which is noticed elsewhere.
+                Err(_) => std::future::pending().await,
+            }
+        }
     };
+    let mut all: Vec<_> = groups.into_iter().map(|group| Box::pin(halted(group))).collect();
+    let first = std::future::poll_fn(|context| {
+        let mut ends = all.iter_mut().map(|halted| halted.as_mut().poll(context));
+        ends.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    });
+    let reason = first.await;
     tokio::time::sleep(LAST_ANSWERS).await;
     reason
 }

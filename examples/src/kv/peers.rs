@@ -12,7 +12,7 @@ use quorate_transport::rpc::{Requests, Rpc, RpcSettings};
 use quorate_transport::{ClaimError, Transport};
 use tokio::task::spawn_local;
 
-use super::backend::GROUP;
+use super::backend::shard_group;
 use super::pubsub::{Answer, Hub, Request};
 use super::random;
 
@@ -72,7 +72,7 @@ impl Shared {
             return None;
         }
         *self.unanswered.borrow_mut().entry(node).or_default() += bytes;
-        let answer = self.rpc.call(node, GROUP, body, PATIENCE).await;
+        let answer = self.rpc.call(node, shard_group(0), body, PATIENCE).await;
         *self.unanswered.borrow_mut().entry(node).or_default() -= bytes;
         match answer {
             Ok(answer) => Answer::decode(&answer).ok(),

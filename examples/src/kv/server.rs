@@ -24,24 +24,48 @@ use tokio::time::timeout;
 
 use super::accept::accept;
 use super::clients::{Client, Registry};
-use super::command::{About, Answer, At, Blocking, ReadBatch, ServerInfo};
+use super::command::{About, Answer, Blocking, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
 use super::process::Process;
 use super::pubsub::{self, Hub, Request, Topic};
 use super::random;
+use super::shards::layout::{Layout, Target};
 use super::stats::Stats;
-use super::store::Store;
+use super::store::Wait;
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
 /// Dropping one loses only the answer.
 pub trait Backend: Clone + 'static {
-    /// Proposes an entry of writes.
-    fn write(&self, entry: Bytes) -> impl Future<Output = Written> + 'static;
+    /// The layout by which work is divided now.
+    fn layout(&self) -> Arc<Layout>;
 
-    /// Reads the store. All pending reads share one round for linearizability.
-    fn read<F>(&self, freshness: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
-    where
-        F: FnOnce(&Store, At) -> Answer + Send + 'static;
+    /// Proposes an entry of writes.
+    fn write(&self, target: Target, entry: Bytes) -> impl Future<Output = Written> + 'static;
+
+    /// Answers a batch of reads. All pending reads of a shard share one round for linearizability.
+    fn read(
+        &self,
+        target: Target,
+        freshness: Freshness,
+        batch: ReadBatch,
+        server: ServerInfo,
+    ) -> impl Future<Output = Result<Answer, Reason>> + 'static;
+
+    /// Answers a read that waits until there is something, or calls `wake` when there may be.
+    fn read_or_wait(
+        &self,
+        target: Target,
+        freshness: Freshness,
+        batch: ReadBatch,
+        wake: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<Answer, Reason>> + 'static;
+
+    /// Calls `wake` whenever this node's store gets items of one of the keys, until the waits are dropped.
+    fn wait(
+        &self,
+        keys: Vec<Box<[u8]>>,
+        wake: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<Vec<Wait>, Reason>> + 'static;
 
     /// Asks all other nodes, and returns the answers that came in time.
     fn ask_others(&self, request: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static;
@@ -262,6 +286,7 @@ impl<B: Backend> Server<B> {
             let mut connection = client.connection();
             connection.set_moment(wall_ms(), random::fresh());
             connection.set_clock(now);
+            connection.set_layout(&self.backend.layout());
             let room = self.hub.borrow().room(connection.subscriptions_bytes());
             connection.set_subscriptions_room(room);
         }
@@ -278,15 +303,15 @@ impl<B: Backend> Server<B> {
 
     fn begin(&self, id: i64, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
-            Work::Write { slot, entry, blocking } => {
+            Work::Write { slot, target, entry, blocking } => {
                 let answer = PendingAnswer::Write(match blocking {
-                    None => Box::pin(self.backend.write(entry)),
-                    Some(blocking) => Box::pin(write_once_possible(self.backend.clone(), entry, blocking)),
+                    None => Box::pin(self.backend.write(target, entry)),
+                    Some(blocking) => Box::pin(write_once_possible(self.backend.clone(), target, entry, blocking)),
                 });
                 pending.push_back(Pending { slot, answer });
             }
-            Work::Read { slot, batch, freshness } => {
-                let begun = Pending { slot, answer: PendingAnswer::Read(self.read(batch, freshness)) };
+            Work::Read { slot, target, batch, freshness } => {
+                let begun = Pending { slot, answer: PendingAnswer::Read(self.read(target, batch, freshness)) };
                 // The rest of a batch that was answered in part comes before all work that was begun later.
                 let place = pending.partition_point(|other| other.slot < slot);
                 pending.insert(place, begun);
@@ -307,19 +332,18 @@ impl<B: Backend> Server<B> {
         }
     }
 
-    fn read(&self, batch: ReadBatch, freshness: Freshness) -> ReadFuture {
+    fn read(&self, target: Target, batch: ReadBatch, freshness: Freshness) -> ReadFuture {
         let backend = self.backend.clone();
         if batch.blocking().is_some() {
-            return Box::pin(read_once_possible(backend, batch, freshness));
+            return Box::pin(read_once_possible(backend, target, batch, freshness));
         }
         if !batch.wants_info() {
-            let server = ServerInfo::default();
-            return Box::pin(backend.read(freshness, move |store, at| batch.answer(store, at, &server)));
+            return Box::pin(backend.read(target, freshness, batch, ServerInfo::default()));
         }
         let mut server = self.info();
         Box::pin(async move {
             server.about = backend.about().await;
-            backend.read(freshness, move |store, at| batch.answer(store, at, &server)).await
+            backend.read(target, freshness, batch, server).await
         })
     }
 
@@ -348,7 +372,7 @@ impl<B: Backend> Server<B> {
             command_lines: stats.command_lines(),
             error_lines: stats.error_lines(),
             process: Process::now(),
-            about: About::default(),
+            ..ServerInfo::default()
         }
     }
 }
@@ -378,20 +402,17 @@ impl<B> Drop for Connected<'_, B> {
 
 /// Proposes an entry until it finds something to take, or the time is over. A client that has gone drops this; what the
 /// entry took then is lost, as in Redis.
-async fn write_once_possible<B: Backend>(backend: B, entry: Bytes, blocking: Blocking) -> Written {
+async fn write_once_possible<B: Backend>(backend: B, target: Target, entry: Bytes, blocking: Blocking) -> Written {
     let deadline = blocking.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     loop {
         let added = Arc::new(Notify::new());
         // Before the attempt, so that no item is missed between the two.
-        let (keys, wake) = (blocking.keys.clone(), Arc::clone(&added));
-        let wait = backend.read(Freshness::Local, move |store, _| {
-            Answer::Waiting(store.waiters().wait(keys, move || wake.notify_one()))
-        });
-        let _wait = match wait.await {
-            Ok(wait) => wait,
+        let wake = Arc::clone(&added);
+        let _waits = match backend.wait(blocking.keys.clone(), move || wake.notify_one()).await {
+            Ok(waits) => waits,
             Err(reason) => return Written::NotApplied(reason),
         };
-        let written = backend.write(entry.clone()).await;
+        let written = backend.write(target, entry.clone()).await;
         let nothing = match written {
             Written::Applied(reply) if Blocking::is_nothing(&reply) => reply,
             written => return written,
@@ -405,6 +426,7 @@ async fn write_once_possible<B: Backend>(backend: B, entry: Bytes, blocking: Blo
 /// Reads until there is something, or the time is over.
 async fn read_once_possible<B: Backend>(
     backend: B,
+    target: Target,
     mut batch: ReadBatch,
     freshness: Freshness,
 ) -> Result<Answer, Reason> {
@@ -413,8 +435,7 @@ async fn read_once_possible<B: Backend>(
     loop {
         let added = Arc::new(Notify::new());
         let wake = Arc::clone(&added);
-        let answer =
-            backend.read(freshness, move |store, at| batch.answer_or_wait(store, at, move || wake.notify_one()));
+        let answer = backend.read_or_wait(target, freshness, batch, move || wake.notify_one());
         let (wait, again, nothing) = match answer.await? {
             Answer::Nothing { wait, batch, encoded } => (wait, batch, encoded),
             answer => return Ok(answer),
@@ -436,7 +457,8 @@ async fn is_over(deadline: Option<tokio::time::Instant>, event: impl Future<Outp
     tokio::time::timeout_at(deadline, event).await.is_err()
 }
 
-fn wall_ms() -> u64 {
+/// The wall clock in Unix ms.
+pub(super) fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ mod pubsub;
 mod recording;
 mod register;
 mod server;
+mod shards;
 mod small;
 mod work;
 

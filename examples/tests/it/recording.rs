@@ -58,8 +58,10 @@ fn judge(file: &Path) -> Judgement {
 }
 
 /// Records while the leader dies and comes back.
-fn record_over_a_death(options: &[&str]) -> (Cluster, PathBuf) {
-    let mut cluster = Cluster::start();
+fn record_over_a_death(more: &str, options: &[&str]) -> (Cluster, PathBuf) {
+    let mut cluster = Cluster::describe(3, more);
+    cluster.start_all();
+    cluster.leader();
     let recording = Recording::start(&cluster, options);
     recording.wait_for_answers(&cluster, 1000);
     let leader = cluster.leader();
@@ -74,7 +76,7 @@ fn record_over_a_death(options: &[&str]) -> (Cluster, PathBuf) {
 
 #[test]
 fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
-    let (_cluster, file) = record_over_a_death(&[]);
+    let (_cluster, file) = record_over_a_death("", &[]);
     let judgement = judge(&file);
     assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
     make_last_read_stale(&file);
@@ -85,7 +87,7 @@ fn what_clients_saw_while_a_leader_died_and_came_back_is_linearizable() {
 
 #[test]
 fn transactions_while_a_leader_died_and_came_back_are_strictly_serializable() {
-    let (_cluster, file) = record_over_a_death(&["--transactions"]);
+    let (_cluster, file) = record_over_a_death("", &["--transactions"]);
     let judgement = judge(&file);
     assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
     empty_last_long_read(&file);
@@ -105,6 +107,13 @@ fn transactions_while_a_leader_paused_are_strictly_serializable() {
     cluster.signal(leader, "CONT");
     recording.wait_for_answers(&cluster, 1000);
     let judgement = judge(&recording.cut_off());
+    assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
+}
+
+#[test]
+fn transactions_over_shards_while_a_leader_died_and_came_back_are_strictly_serializable() {
+    let (_cluster, file) = record_over_a_death("shards = 4", &["--transactions"]);
+    let judgement = judge(&file);
     assert_eq!(judgement.verdict(), Verdict::Holds, "{judgement}");
 }
 

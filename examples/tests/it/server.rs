@@ -4,17 +4,18 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
-use quorate_examples::kv::command::{About, Answer, At, Role, apply};
+use quorate_examples::kv::command::{About, Answer, At, ReadBatch, Role, ServerInfo, apply};
 use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
 use quorate_examples::kv::pubsub::{self, Hub, HubLimits, Request};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
-use quorate_examples::kv::store::Store;
+use quorate_examples::kv::shards::layout::{Layout, Target};
+use quorate_examples::kv::store::{Store, Wait};
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
@@ -25,7 +26,11 @@ struct OneStore(Rc<RefCell<Store>>);
 const AT: At = At { log_time: 1_000, now: 1_000 };
 
 impl Backend for OneStore {
-    fn write(&self, entry: Bytes) -> impl Future<Output = Written> + 'static {
+    fn layout(&self) -> Arc<Layout> {
+        Arc::new(Layout::single())
+    }
+
+    fn write(&self, _: Target, entry: Bytes) -> impl Future<Output = Written> + 'static {
         let store = Rc::clone(&self.0);
         async move {
             tokio::task::yield_now().await;
@@ -33,19 +38,44 @@ impl Backend for OneStore {
         }
     }
 
-    fn read<F>(&self, _: Freshness, read: F) -> impl Future<Output = Result<Answer, Reason>> + 'static
-    where
-        F: FnOnce(&Store, At) -> Answer + Send + 'static,
-    {
+    fn read(
+        &self,
+        _: Target,
+        _: Freshness,
+        batch: ReadBatch,
+        server: ServerInfo,
+    ) -> impl Future<Output = Result<Answer, Reason>> + 'static {
         let store = Rc::clone(&self.0);
         async move {
             tokio::task::yield_now().await;
-            Ok(read(&store.borrow(), AT))
+            Ok(batch.answer(&store.borrow(), AT, &server))
+        }
+    }
+
+    fn read_or_wait(
+        &self,
+        _: Target,
+        _: Freshness,
+        batch: ReadBatch,
+        wake: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<Answer, Reason>> + 'static {
+        let store = Rc::clone(&self.0);
+        async move {
+            tokio::task::yield_now().await;
+            Ok(batch.answer_or_wait(&store.borrow(), AT, wake))
         }
     }
 
     fn ask_others(&self, _: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static {
         std::future::ready(Vec::new())
+    }
+
+    fn wait(
+        &self,
+        keys: Vec<Box<[u8]>>,
+        wake: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<Vec<Wait>, Reason>> + 'static {
+        std::future::ready(Ok(vec![self.0.borrow().waiters().wait(keys, wake)]))
     }
 
     fn about(&self) -> impl Future<Output = About> + 'static {

@@ -13,6 +13,7 @@ mod load;
 mod member;
 mod record;
 mod serve;
+mod shard;
 mod skip;
 mod tour;
 
@@ -38,6 +39,8 @@ enum Command {
     Status(StatusArguments),
     /// Shows or changes the members of a running cluster
     Member(member::MemberArguments),
+    /// Shows the shards of a running cluster, or moves slots between them
+    Shard(shard::ShardArguments),
     /// Marks a command at which every node stops: the node skips it from its next start on
     Skip(skip::SkipArguments),
     /// Records the answers to clients of a running cluster under load; `simulate check` judges them
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
         Some(Command::Member(member_arguments)) => member::run(&member_arguments),
+        Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
         Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),
     };

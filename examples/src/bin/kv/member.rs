@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use quorate_examples::kv::config::ClusterConfig;
 use quorate_examples::kv::members::{self, MemberCommand, MemberError};
+use quorate_examples::kv::moves::ShardError;
 
 #[derive(Args)]
 pub(crate) struct MemberArguments {
@@ -77,7 +78,9 @@ pub(crate) fn run(arguments: &MemberArguments) -> Result<(), Box<dyn std::error:
     Ok(())
 }
 
-/// The exit code for an error: 3 if a change of members may be under way, 1 otherwise.
+/// The exit code for an error: 3 if a change of members or a move of slots may be under way, 1 otherwise.
 pub(crate) fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
-    if matches!(error.downcast_ref(), Some(MemberError::UnderWay(_))) { 3 } else { 1 }
+    let changes_members = matches!(error.downcast_ref(), Some(MemberError::UnderWay(_)));
+    let moves_slots = matches!(error.downcast_ref(), Some(ShardError::UnderWay(_)));
+    if changes_members || moves_slots { 3 } else { 1 }
 }

@@ -29,6 +29,8 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         snapshot_entries: config.snapshot_entries,
         spin: if spins { SPIN } else { Duration::ZERO },
         engine: config.engine,
+        shards: config.shards,
+        redirect: config.redirect,
         client: bind(node.client)?,
         http: Some((bind(node.http)?, metrics)),
     };

@@ -14,15 +14,18 @@ pub(crate) struct SkipArguments {
     /// The id of the node, which must be stopped
     #[arg(long)]
     node: u64,
+    /// The shard, whose number is that of its group
+    #[arg(long, default_value_t = 0)]
+    shard: u16,
     /// The cluster file
     #[arg(long, default_value = "cluster.toml")]
     config: PathBuf,
 }
 
 pub(crate) fn run(arguments: &SkipArguments) -> Result<(), Box<dyn std::error::Error>> {
-    let SkipArguments { index, node, .. } = *arguments;
+    let SkipArguments { index, node, shard, .. } = *arguments;
     let config = ClusterConfig::read(&arguments.config)?;
-    let skipped = skip_command(&config, node, index)?;
+    let skipped = skip_command(&config, node, shard, index)?;
     let line = format!(
         "node {node} will skip the command at index {index} (term {}, CRC-32C {:08x}). Its effect is lost. Mark it on \
          every other node as well before you start them: a node on which it is not marked stops at it again.",

@@ -55,7 +55,7 @@ struct Tour {
 }
 
 fn start(folder: &Path, engine: Engine) -> Result<LocalCluster, Box<dyn Error>> {
-    let cluster = LocalCluster::start(folder, NODES, engine)?;
+    let cluster = LocalCluster::start(folder, NODES, 1, engine)?;
     println!(
         "Three nodes in this process, over TCP on loopback, each with a log that it syncs before it says anything."
     );

@@ -9,7 +9,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         .about("connection", "Names the connection, and tells about all or ends them."),
     Spec::connection("cluster", -2, ANY_STATE, Kind::Cluster)
         .container()
-        .about("cluster", "Refused: nodes do not divide keys."),
+        .about("cluster", "Tells which node leads the shard of which slot."),
     Spec::connection("command", -1, ANY_STATE, Kind::Command).container().about("server", "Tells about the commands."),
     Spec::connection("config", -2, ADMIN, Kind::Config).container().about("server", "Tells or changes the settings."),
     Spec::connection("discard", 1, CONNECTION, Kind::Discard).about("transactions", "Gives up a transaction."),

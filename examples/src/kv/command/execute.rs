@@ -54,6 +54,39 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
     Ok(if replies == OK[..] { Bytes::from_static(OK) } else { encode_outcome(replies, &published) })
 }
 
+/// The keys that the commands of an entry name, repeated ones included. Those of a command whose keys cannot be told
+/// are left out: it will be answered by an error.
+///
+/// # Errors
+/// When the entry cannot be read.
+pub fn keys_of_entry(entry: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
+    let mut keys = Vec::new();
+    for item in Entry::open(entry)? {
+        match item? {
+            Item::Command(arguments) => keys.extend(keys_of(&arguments)),
+            Item::Transaction { watched, commands } => {
+                keys.extend(watched.into_iter().map(|(key, _)| key));
+                keys.extend(commands.iter().flat_map(|arguments| keys_of(arguments)));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+fn keys_of<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    Spec::find(arguments[0]).and_then(|spec| spec.keys_of(arguments)).unwrap_or_default()
+}
+
+/// Returns true if an entry has a command that concerns all keys of a store.
+pub fn is_whole(entry: &[u8]) -> bool {
+    let is_whole = |arguments: &Vec<&[u8]>| Spec::find(arguments[0]).is_some_and(Spec::concerns_all);
+    let mut items = Entry::open(entry).into_iter().flatten().flatten();
+    items.any(|item| match item {
+        Item::Command(arguments) => is_whole(&arguments),
+        Item::Transaction { commands, .. } => commands.iter().any(is_whole),
+    })
+}
+
 /// Carries out one command of an entry.
 pub(super) fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), DecodeError> {
     let (name, rest) = arguments.split_first().expect("an entry's command has a name");

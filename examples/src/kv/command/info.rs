@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::ops::Add;
 
 use crate::kv::process::Process;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::Store;
 
+use super::cluster::ClusterView;
 use super::errors::number;
 
 /// The data of `INFO` about a server, apart from its keys. Gathered for each request.
@@ -44,6 +46,34 @@ pub struct ServerInfo {
     pub process: Process,
     /// The node's part in its group.
     pub about: About,
+    /// The nodes and the shards, if the store has several.
+    pub cluster: Option<ClusterView>,
+    /// The keys of shards besides the one that is asked.
+    pub other_shards: Keyspace,
+}
+
+/// The keys of a store in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keyspace {
+    keys: usize,
+    expires: usize,
+    bytes: u64,
+}
+
+impl Keyspace {
+    /// The keys of a store at a log time in Unix ms.
+    pub fn of(store: &Store, log_time: u64) -> Self {
+        Self { keys: store.len(log_time), expires: store.deadlines(), bytes: store.weight() }
+    }
+}
+
+impl Add for Keyspace {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let Self { keys, expires, bytes } = self;
+        Self { keys: keys + other.keys, expires: expires + other.expires, bytes: bytes + other.bytes }
+    }
 }
 
 /// A node's part in its group.
@@ -126,7 +156,7 @@ impl ServerInfo {
             pair("version", Reply::bulk(REDIS_VERSION)),
             pair("proto", Reply::Integer(if version == Version::Resp2 { 2 } else { 3 })),
             pair("id", Reply::Integer(id)),
-            pair("mode", Reply::bulk("standalone")),
+            pair("mode", Reply::bulk(if self.cluster.is_some() { "cluster" } else { "standalone" })),
             pair("role", Reply::bulk(self.about.role.name())),
             pair("modules", Reply::Array(Vec::new())),
         ])
@@ -155,13 +185,13 @@ impl ServerInfo {
     }
 
     fn sections(&self, store: &Store, log_time: u64) -> [(&'static str, Lines); 12] {
-        let keys = store.len(log_time);
-        let keyspace = format!("keys={keys},expires={},avg_ttl=0", store.deadlines());
+        let Keyspace { keys, expires, bytes } = Keyspace::of(store, log_time) + self.other_shards;
+        let keyspace = format!("keys={keys},expires={expires},avg_ttl=0");
         let role = self.about.role.lines().into_iter().chain(self.about.lines.iter().cloned());
         [
             ("Server", self.server()),
             ("Clients", self.clients()),
-            ("Memory", self.memory(store)),
+            ("Memory", self.memory(bytes)),
             ("Persistence", lines([("loading", "0"), ("async_loading", "0"), ("aof_enabled", "1")])),
             ("Stats", self.stats()),
             ("Replication", lines(role)),
@@ -175,7 +205,7 @@ impl ServerInfo {
             ("Modules", Vec::new()),
             ("Commandstats", self.command_lines.clone()),
             ("Errorstats", self.error_lines.clone()),
-            ("Cluster", lines([("cluster_enabled", "0")])),
+            ("Cluster", lines([("cluster_enabled", u8::from(self.cluster.is_some()))])),
             ("Keyspace", if keys == 0 { Vec::new() } else { lines([("db0", keyspace)]) }),
         ]
     }
@@ -203,14 +233,14 @@ impl ServerInfo {
         ])
     }
 
-    fn memory(&self, store: &Store) -> Lines {
-        let used = store.weight() + self.replies_bytes as u64;
+    fn memory(&self, dataset: u64) -> Lines {
+        let used = dataset + self.replies_bytes as u64;
         lines([
             ("used_memory", used.to_string()),
             ("used_memory_human", human(used)),
             ("used_memory_rss", self.process.memory_bytes.to_string()),
             ("used_memory_rss_human", human(self.process.memory_bytes)),
-            ("used_memory_dataset", store.weight().to_string()),
+            ("used_memory_dataset", dataset.to_string()),
             ("mem_clients_normal", self.replies_bytes.to_string()),
             ("maxmemory", "0".to_owned()),
             ("maxmemory_human", human(0)),

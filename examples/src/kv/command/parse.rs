@@ -96,6 +96,7 @@ pub fn parse<'a>(spec: Option<&'static Spec>, arguments: &[&'a [u8]]) -> Result<
         Action::Connection(Kind::Watch) => Ok(Command::Transaction(TransactionCommand::Watch(copies(rest)))),
         Action::Connection(Kind::Unwatch) => Ok(Command::Transaction(TransactionCommand::Unwatch)),
         Action::Connection(Kind::Role) => Ok(Command::Read(Query::Role)),
+        Action::Connection(Kind::Cluster) => Ok(Command::Read(Query::Cluster(copies(rest)))),
         Action::Connection(Kind::Info) => Ok(Command::Read(Query::Info(copies(rest)))),
         Action::Connection(kind) => SessionCommand::parse(kind, rest).map(Command::Session),
     }

@@ -1,8 +1,10 @@
 //! Reads: created when a request arrives, answered once the store is fresh enough.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 
-use crate::kv::entry::{Watched, decode_arguments, encode_arguments};
+use crate::kv::entry::{EntryWriter, Watched, decode_arguments, encode_arguments};
 use crate::kv::random;
 use crate::kv::resp::{Encoder, Reply, Version};
 use crate::kv::store::{Snapshot, Store, Wait};
@@ -12,7 +14,7 @@ use super::context::{At, View};
 use super::execute::answer;
 use super::glob;
 use super::info::ServerInfo;
-use super::spec::Read;
+use super::spec::{Read, Spec};
 use super::streams;
 
 /// A question to the store. It holds copies of its arguments, since the client's bytes are gone when it is answered.
@@ -33,6 +35,8 @@ pub enum Query {
         /// The node's own disk is shown as well.
         shows_own: bool,
     },
+    /// A question of `CLUSTER`, its name left out.
+    Cluster(Vec<Box<[u8]>>),
     /// The node's part in its group.
     Role,
     /// The reply to `HELLO` on the connection of this number.
@@ -59,8 +63,6 @@ pub enum Answer {
         /// Reads without a reply.
         rest: Option<ReadBatch>,
     },
-    /// The client is called back when items are added to keys.
-    Waiting(Wait),
     /// There was nothing to be read. The client is called back when there is, and asks again.
     Nothing {
         /// The callback.
@@ -89,6 +91,36 @@ impl ReadBatch {
     /// Returns true if the answer needs data about the server.
     pub fn wants_info(&self) -> bool {
         matches!(&*self.queries, [query] if query.is_about_node())
+    }
+
+    /// Returns true if the versions of keys are asked for.
+    pub fn is_watch(&self) -> bool {
+        matches!(&*self.queries, [Query::Watch(_)])
+    }
+
+    /// The same question with other arguments, the name included.
+    #[must_use]
+    pub fn with_arguments(&self, arguments: &[&[u8]]) -> Self {
+        let queries = self.queries.iter().map(|query| match query {
+            Query::Command(read, _) => Query::Command(*read, encode_arguments(arguments)),
+            other => other.clone(),
+        });
+        Self { queries: queries.collect(), version: self.version }
+    }
+
+    /// The keys that the reads name.
+    pub fn keys(&self) -> BTreeSet<Box<[u8]>> {
+        self.queries.iter().flat_map(Query::keys).collect()
+    }
+
+    /// The reads as an entry, to be carried out like a transaction. `None` if they are of another kind.
+    pub fn to_entry(&self, wall_ms: u64) -> Option<Bytes> {
+        let mut entry = EntryWriter::new(self.version, wall_ms, random::fresh(), 0);
+        for query in &self.queries {
+            let Query::Command(_, arguments) = query else { return None };
+            entry.command(&decode_arguments(arguments).expect("this process encoded them"));
+        }
+        Some(entry.finish())
     }
 
     /// What the client waits for, if it does.
@@ -159,7 +191,19 @@ impl ReadBatch {
 impl Query {
     /// Returns true if the question is about the node itself, which answers with or without a quorum.
     pub fn is_about_node(&self) -> bool {
-        matches!(self, Self::Info(_) | Self::Hello(_) | Self::Role | Self::Wait { .. })
+        matches!(self, Self::Info(_) | Self::Hello(_) | Self::Role | Self::Cluster(_) | Self::Wait { .. })
+    }
+
+    fn keys(&self) -> Vec<Box<[u8]>> {
+        match self {
+            Self::Command(_, arguments) | Self::Waiting(_, arguments, _) => {
+                let arguments = decode_arguments(arguments).expect("this process encoded them");
+                let keys = Spec::find(arguments[0]).and_then(|spec| spec.keys_of(&arguments)).unwrap_or_default();
+                keys.into_iter().map(Box::from).collect()
+            }
+            Self::Watch(keys) => keys.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// Returns true if the question is answered in a batch of its own.
@@ -177,6 +221,10 @@ impl Query {
             Self::Info(sections) => encoder.reply(&Reply::Text(server.text(sections, view.store, view.at.log_time))),
             Self::Wait { shows_own } => encoder.reply(&server.about.wait(*shows_own)),
             Self::Role => encoder.reply(&server.about.role.reply()),
+            Self::Cluster(arguments) => encoder.reply(&match &server.cluster {
+                Some(view) => view.reply(arguments),
+                None => Reply::error("ERR This instance has cluster support disabled"),
+            }),
             Self::Hello(id) => {
                 let version = encoder.version();
                 encoder.reply(&server.hello(*id, version));

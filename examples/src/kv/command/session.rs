@@ -97,7 +97,6 @@ impl<'a> SessionCommand<'a> {
             (Kind::Auth, [user, _]) => Self::Auth { alone: false, user },
             (Kind::Auth, _) => return Err(syntax_error()),
             (Kind::Select, _) => Self::Select(integer(rest[0])?),
-            (Kind::Cluster, _) => return Err(Reply::error("ERR This instance has cluster support disabled")),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
             (Kind::Function, _) => return parse_function(rest).map(Self::Constant),
             (Kind::Readonly, _) => Self::Readonly,

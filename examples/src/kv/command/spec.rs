@@ -171,6 +171,12 @@ impl Spec {
         }
     }
 
+    /// Returns true if the command concerns all keys, or what is kept beside them, and names none of them.
+    pub fn concerns_all(&self) -> bool {
+        let is_of_store = matches!(self.action, Action::Read(_) | Action::Write(_));
+        self.keys == Keys::None && is_of_store && self.name != "time"
+    }
+
     /// The keys among arguments. `None` if their number is not told rightly.
     pub fn keys_of<'a>(&self, arguments: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
         let counted = |at: usize| {

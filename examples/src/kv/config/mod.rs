@@ -8,6 +8,8 @@ use std::{fmt, fs, io};
 
 use serde::Deserialize;
 
+use super::shards::layout::SHARDS_MAX;
+
 /// A checked cluster file. All addresses differ, and so do all ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -20,6 +22,11 @@ pub struct ClusterConfig {
     pub snapshot_entries: u64,
     /// The protocol that agrees on the log (`engine`, raft unless set).
     pub engine: Engine,
+    /// Number of shards (`shards`, one unless set).
+    pub shards: u16,
+    /// A node answers a command for a shard that another node leads by that one's address (`redirect`), instead of
+    /// having it carried out there.
+    pub redirect: bool,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
@@ -95,6 +102,9 @@ pub enum ConfigError {
     /// `snapshot_entries` is below its minimum.
     #[error("`snapshot_entries` is at least {SNAPSHOT_ENTRIES_MIN}")]
     SnapshotEntries,
+    /// There are no shards, or too many.
+    #[error("`shards` is from 1 to {SHARDS_MAX}, not {0}")]
+    Shards(u16),
     /// There are no nodes, or too many.
     #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
     NodeCount(usize),
@@ -161,6 +171,10 @@ struct RawCluster {
     snapshot_entries: u64,
     #[serde(default)]
     engine: Engine,
+    #[serde(default = "shards_default")]
+    shards: u16,
+    #[serde(default)]
+    redirect: bool,
     #[serde(default)]
     node: Vec<RawNode>,
 }
@@ -227,7 +241,10 @@ impl ClusterConfig {
         if raw.node.is_empty() || raw.node.len() > NODES_MAX {
             return Err(ConfigError::NodeCount(raw.node.len()));
         }
-        let RawCluster { cluster: name, data, snapshot_entries, engine, node: raw_nodes } = raw;
+        if !(1..=SHARDS_MAX).contains(&raw.shards) {
+            return Err(ConfigError::Shards(raw.shards));
+        }
+        let RawCluster { cluster: name, data, snapshot_entries, engine, shards, redirect, node: raw_nodes } = raw;
         let mut nodes = BTreeMap::new();
         let mut taken = Vec::new();
         for raw in raw_nodes {
@@ -253,7 +270,7 @@ impl ClusterConfig {
         if nodes.values().all(|node| node.join) {
             return Err(ConfigError::NoFounder);
         }
-        Ok(Self { name, data: folder.join(data), snapshot_entries, engine, nodes })
+        Ok(Self { name, data: folder.join(data), snapshot_entries, engine, shards, redirect, nodes })
     }
 }
 
@@ -279,6 +296,10 @@ fn address(node: u64, field: &'static str, text: String) -> Result<SocketAddr, C
 
 fn snapshot_entries_default() -> u64 {
     1_000_000
+}
+
+fn shards_default() -> u16 {
+    1
 }
 
 const SNAPSHOT_ENTRIES_MIN: u64 = 100;

@@ -6,6 +6,8 @@
 //! its way at once. Consecutive writes in the input become one entry of the log, and consecutive reads one read.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -14,6 +16,7 @@ use super::command::{Answer, Blocking, ReadBatch, Replies, Session};
 use super::entry::decode_outcome;
 use super::pubsub::{Change, Request};
 use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
+use super::shards::layout::{Layout, Target};
 use super::store::VALUE_BYTES_MAX;
 
 mod observed;
@@ -54,6 +57,8 @@ pub enum Work {
     Write {
         /// Number to be passed back with the answer.
         slot: u64,
+        /// The shard for which the entry is.
+        target: Target,
         /// The entry.
         entry: Bytes,
         /// What to wait for if the reply is that there was nothing. Then the entry is proposed again.
@@ -63,6 +68,8 @@ pub enum Work {
     Read {
         /// Number to be passed back with the answer.
         slot: u64,
+        /// The shard that answers.
+        target: Target,
         /// The reads.
         batch: ReadBatch,
         /// The required freshness of the answer.
@@ -116,6 +123,20 @@ pub enum Reason {
     /// Too many commands wait.
     #[error("OVERLOADED not applied")]
     Overloaded,
+    /// Others changed the same keys again and again, or a transaction that holds some of them did not end.
+    #[error("ABORTED not applied")]
+    Aborted,
+    /// The command cannot be carried out over several shards.
+    #[error("CROSSSLOT not applied: its keys are in several shards")]
+    CrossShard,
+    /// Another node leads the shard of the command's keys, and answers it.
+    #[error("MOVED {slot} {to}")]
+    Moved {
+        /// The slot of the keys.
+        slot: u16,
+        /// The node's address for clients.
+        to: SocketAddr,
+    },
     /// The log's disk is full.
     #[error("DISKFULL not applied")]
     DiskFull,
@@ -147,6 +168,7 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct Connection {
     limits: ConnectionLimits,
+    layout: Arc<Layout>,
     session: Session,
     transaction: Transaction,
     subscriptions: Subscriptions,
@@ -175,6 +197,8 @@ pub struct Connection {
     random: u64,
     /// A command waits until there is something to take, and nothing behind it begins.
     is_blocked: bool,
+    /// Work for several shards is on its way, and nothing behind it begins.
+    is_alone: bool,
     /// The client sends no more.
     ended: bool,
     commands: u64,
@@ -194,15 +218,15 @@ struct PendingReply {
 #[derive(Debug)]
 enum State {
     /// This number of writes is on its way.
-    Writes(usize),
+    Writes { count: usize, target: Target },
     /// This number of reads is on its way.
-    Reads { count: usize, freshness: Freshness },
+    Reads { count: usize, target: Target, freshness: Freshness },
     /// The node was asked about its clients.
     Clients,
     /// All nodes were asked.
     Asking(Asking),
     /// Some of the reads were answered. The others are submitted again once those replies were sent.
-    Rest { replies: BytesMut, batch: ReadBatch, freshness: Freshness },
+    Rest { replies: BytesMut, target: Target, batch: ReadBatch, freshness: Freshness },
     /// The replies.
     Ready(BytesMut),
 }
@@ -216,6 +240,7 @@ impl Connection {
         };
         Self {
             limits,
+            layout: Arc::new(Layout::single()),
             session: Session::new(id),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
@@ -233,6 +258,7 @@ impl Connection {
             wall_ms: 0,
             random: 0,
             is_blocked: false,
+            is_alone: false,
             ended: false,
             commands: 0,
             is_unsure: false,
@@ -272,6 +298,13 @@ impl Connection {
     pub fn set_moment(&mut self, wall_ms: u64, random: u64) {
         self.wall_ms = wall_ms;
         self.random = random;
+    }
+
+    /// Sets the layout by which the work of later requests is divided.
+    pub fn set_layout(&mut self, layout: &Arc<Layout>) {
+        if !Arc::ptr_eq(&self.layout, layout) {
+            self.layout = Arc::clone(layout);
+        }
     }
 
     /// Notes that the client sends no more. Its earlier requests are still answered.
@@ -351,7 +384,7 @@ impl Connection {
     pub fn on_written(&mut self, slot: u64, written: Written) {
         let is_unsure = written == Written::Unknown;
         let pending = self.slot_mut(slot);
-        let State::Writes(count) = pending.state else {
+        let State::Writes { count, .. } = pending.state else {
             panic!("a slot without writes was answered");
         };
         let errors = |text: &str| {
@@ -367,6 +400,7 @@ impl Connection {
         };
         self.writing -= 1;
         self.is_blocked = false;
+        self.is_alone = false;
         self.is_unsure = is_unsure;
         self.note_errors(slot, &replies, count);
         if published.is_empty() {
@@ -382,14 +416,14 @@ impl Connection {
     /// When the slot does not wait for such an answer.
     pub fn on_read(&mut self, slot: u64, answer: Result<Answer, Reason>) {
         let pending = self.slot_mut(slot);
-        let State::Reads { count, freshness } = pending.state else {
+        let State::Reads { count, target, freshness } = pending.state else {
             panic!("a slot without reads was answered");
         };
         let mut watched = Vec::new();
         let (replies, rest) = match answer {
             Ok(Answer::Replies { encoded, rest }) => (encoded, rest),
             Ok(Answer::Scan(scan)) => (scan.run(), None),
-            Ok(Answer::Waiting(_) | Answer::Nothing { .. }) => panic!("a read was answered by a wait"),
+            Ok(Answer::Nothing { .. }) => panic!("a read was answered by a wait"),
             Ok(Answer::Watched(keys)) => {
                 watched = keys;
                 (BytesMut::from(&b"+OK\r\n"[..]), None)
@@ -406,7 +440,7 @@ impl Connection {
         self.transaction.watch(watched);
         if let Some(batch) = rest {
             self.held_bytes += replies.len();
-            self.slot_mut(slot).state = State::Rest { replies, batch, freshness };
+            self.slot_mut(slot).state = State::Rest { replies, target, batch, freshness };
             self.release();
         } else {
             self.reading -= 1;
@@ -415,7 +449,7 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        let is_free = !self.session.closing && !self.is_blocked && self.subscriptions.is_settled();
+        let is_free = !self.session.closing && !self.is_blocked && !self.is_alone && self.subscriptions.is_settled();
         is_free && self.replies_bytes() < self.replies_room
     }
 
@@ -426,13 +460,13 @@ impl Connection {
         }
         let slot = self.first_slot;
         let front = self.slots.front_mut()?;
-        let State::Rest { batch, freshness, .. } = &mut front.state else {
+        let State::Rest { batch, target, freshness, .. } = &mut front.state else {
             return None;
         };
-        let freshness = *freshness;
+        let (target, freshness) = (*target, *freshness);
         let batch = ReadBatch { queries: std::mem::take(&mut batch.queries), version: batch.version };
-        front.state = State::Reads { count: batch.queries.len(), freshness };
-        Some(Work::Read { slot, batch, freshness })
+        front.state = State::Reads { count: batch.queries.len(), target, freshness };
+        Some(Work::Read { slot, target, batch, freshness })
     }
 
     /// Adds a reply behind all unanswered requests.

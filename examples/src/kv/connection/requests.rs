@@ -1,14 +1,19 @@
 //! The way from requests to work: each is answered at once, or joins a group of reads or writes.
 
+use bytes::Bytes;
+
 use crate::kv::clients::ClientRequest;
 use crate::kv::command::{
-    Blocking, Command, PubSubCommand, Query, Question, ReadBatch, Replies, SessionCommand, SessionEffect, Spec,
+    Blocking, Command, Keys, PubSubCommand, Query, Question, ReadBatch, Replies, SessionCommand, SessionEffect, Spec,
     TransactionCommand, parse,
 };
-use crate::kv::entry::{EntryWriter, command_bytes_max, encode_arguments, transaction_bytes_max};
+use crate::kv::entry::{
+    EntryWriter, Watched, command_bytes_max, decode_arguments, encode_arguments, transaction_bytes_max,
+};
 use crate::kv::pubsub::{self, Message};
 use crate::kv::random;
 use crate::kv::resp::{Reply, Request};
+use crate::kv::shards::layout::Target;
 
 use super::observed::{First, Taken};
 use super::subscriptions::Asking;
@@ -17,8 +22,8 @@ use super::{Connection, Freshness, PendingReply, Reason, State, Work};
 
 /// Consecutive commands of the input that take effect together.
 pub(super) enum Group {
-    Writes { entry: EntryWriter, count: usize, is_full: bool, blocking: Option<Blocking> },
-    Reads { queries: Vec<Query>, freshness: Freshness, is_full: bool },
+    Writes { target: Target, entry: EntryWriter, count: usize, is_full: bool, blocking: Option<Blocking> },
+    Reads { target: Target, queries: Vec<Query>, freshness: Freshness, is_full: bool },
     Messages { messages: Vec<Message>, bytes: usize },
     Question(Question),
     Clients(ClientRequest),
@@ -94,7 +99,7 @@ impl Connection {
                 let reply = if shows_own { Reply::Array(vec![none.clone(), none]) } else { none };
                 self.reply(length, &reply);
             }
-            Ok(Command::Read(query)) => self.join_reads(group, query)?,
+            Ok(Command::Read(query)) => self.take_read(query, arguments, group)?,
             Ok(Command::PubSub(command)) => self.take_pub_sub(command, length, group)?,
             // This request is answered here, so the earlier ones must have their place among the replies first.
             _ if group.is_some() => return None,
@@ -112,7 +117,7 @@ impl Connection {
             }
             Ok(Command::Session(command)) => match self.session.execute(command) {
                 SessionEffect::Reply(reply) => self.reply(length, &reply),
-                SessionEffect::Ask(query) => self.join_reads(group, query)?,
+                SessionEffect::Ask(query) => self.join_reads(group, Target::Shard(0), query)?,
                 SessionEffect::Reset(reply) => {
                     self.transaction = Transaction::default();
                     self.subscriptions.clear();
@@ -123,6 +128,19 @@ impl Connection {
             Err(reply) => self.reply(length, &reply),
         }
         Some(())
+    }
+
+    /// Takes a read. One over several shards is carried out like a transaction. `None` if it must not begin yet.
+    fn take_read(&mut self, query: Query, arguments: &[&[u8]], group: &mut Option<Group>) -> Option<()> {
+        let target = self.target(arguments).unwrap_or(Target::Shard(0));
+        let is_short = command_bytes_max(arguments) <= self.limits.command_bytes_max;
+        match query {
+            Query::Command(..) if target == Target::Several && is_short => {
+                let spec = Spec::find(arguments[0]).expect("it was parsed");
+                self.join_writes(group, spec, arguments)
+            }
+            query => self.join_reads(group, target, query),
+        }
     }
 
     /// Carries out a command about the transaction. `None` if it must not begin yet.
@@ -148,7 +166,10 @@ impl Connection {
             TransactionCommand::Watch(_) if self.transaction.is_open() => {
                 Reply::error("ERR WATCH inside MULTI is not allowed")
             }
-            TransactionCommand::Watch(keys) => return self.join_reads(group, Query::Watch(keys)),
+            TransactionCommand::Watch(keys) => {
+                let target = self.layout.target(keys.iter().map(|key| &**key)).unwrap_or(Target::Shard(0));
+                return self.join_reads(group, target, Query::Watch(keys));
+            }
             TransactionCommand::Unwatch => {
                 self.transaction.unwatch();
                 Reply::OK
@@ -166,11 +187,16 @@ impl Connection {
                 Exec::Failed => Reply::error("EXECABORT Transaction discarded because of previous errors."),
                 Exec::Run(watched, commands) if watched.is_empty() && commands.is_empty() => Reply::Array(Vec::new()),
                 Exec::Run(watched, commands) => {
+                    let target = self.target_of_transaction(&watched, &commands);
+                    if !self.may_write(target) {
+                        self.transaction.again(watched, commands);
+                        return None;
+                    }
                     let bytes = transaction_bytes_max(&watched, &commands);
                     if bytes <= self.limits.command_bytes_max {
                         let mut entry = self.new_entry(bytes);
                         entry.transaction(&watched, &commands);
-                        *group = Some(Group::Writes { entry, count: 1, is_full: true, blocking: None });
+                        *group = Some(Group::Writes { target, entry, count: 1, is_full: true, blocking: None });
                         return Some(());
                     }
                     Reply::error(Reason::TooLarge.to_string())
@@ -184,6 +210,11 @@ impl Connection {
     /// Adds a command to the open transaction and returns the reply.
     fn queue(&mut self, parsed: &Result<Command<'_>, Reply>, arguments: &[&[u8]]) -> Reply {
         let refusal = match parsed {
+            Ok(Command::Write(_) | Command::Read(Query::Command(..) | Query::Keys(_)))
+                if self.target(arguments) == Some(Target::Every) =>
+            {
+                Reply::error(Reason::CrossShard.to_string())
+            }
             Ok(
                 Command::Write(_)
                 | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))
@@ -212,19 +243,23 @@ impl Connection {
         // The reply may be as long as a value, so such a write has a group of its own.
         let returns_old = |argument: &&[u8]| argument.eq_ignore_ascii_case(b"get");
         let is_alone = spec.is_long || spec.name == "set" && arguments.iter().skip(3).any(returns_old);
-        if self.reading > 0 || (is_alone && group.is_some()) {
+        let target = self.target(arguments).unwrap_or(Target::Shard(0));
+        let is_alone = is_alone || !matches!(target, Target::Shard(_));
+        if self.reading > 0 || (is_alone && group.is_some()) || (group.is_none() && !self.may_write(target)) {
             return None;
         }
         let added = command_bytes_max(arguments);
         let group = group.get_or_insert_with(|| Group::Writes {
+            target,
             entry: self.new_entry(added),
             count: 0,
             is_full: false,
             blocking: Blocking::of(spec, arguments),
         });
         match group {
-            Group::Writes { entry, count, is_full, .. }
+            Group::Writes { target: whole, entry, count, is_full, .. }
                 if !*is_full
+                    && *whole == target
                     && (*count == 0 || (*count < GROUP_COMMANDS_MAX && entry.len() + added <= GROUP_BYTES_MAX)) =>
             {
                 entry.command(arguments);
@@ -237,8 +272,8 @@ impl Connection {
     }
 
     /// Adds a read to the group. `None` if it must not begin yet.
-    fn join_reads(&self, group: &mut Option<Group>, query: Query) -> Option<()> {
-        let is_alone = query.is_alone();
+    fn join_reads(&self, group: &mut Option<Group>, target: Target, query: Query) -> Option<()> {
+        let is_alone = query.is_alone() || !matches!(target, Target::Shard(_));
         // The answer to an earlier read must not be taken for that of one that waits.
         let waits = matches!(query, Query::Waiting(..)) && self.reading > 0;
         if self.writing > 0 || waits || (is_alone && group.is_some()) {
@@ -248,17 +283,57 @@ impl Connection {
         let may_be_old = self.session.local_reads && !matches!(query, Query::Watch(_));
         let is_local = may_be_old || query.is_about_node();
         let group = group.get_or_insert_with(|| Group::Reads {
+            target,
             queries: Vec::new(),
             freshness: if is_local { Freshness::Local } else { Freshness::Linearizable },
             is_full: is_alone,
         });
         match group {
-            Group::Reads { queries, is_full, .. } if queries.is_empty() || !*is_full => {
+            Group::Reads { target: whole, queries, is_full, .. }
+                if queries.is_empty() || (!*is_full && *whole == target) =>
+            {
                 queries.push(query);
                 *is_full |= queries.len() == GROUP_COMMANDS_MAX;
                 Some(())
             }
             _ => None,
+        }
+    }
+
+    /// The shard with the keys of a request. `None` if it has no keys, so that any may carry it out.
+    fn target(&self, arguments: &[&[u8]]) -> Option<Target> {
+        if self.layout.shards() == 1 {
+            return Some(Target::Shard(0));
+        }
+        let spec = Spec::find(arguments[0])?;
+        if spec.concerns_all() {
+            return Some(Target::Every);
+        }
+        match spec.keys {
+            Keys::Range(1, 1, 1) => self.layout.target([arguments[1]]),
+            _ => self.layout.target(spec.keys_of(arguments)?),
+        }
+    }
+
+    fn target_of_transaction(&self, watched: &[Watched], commands: &[Bytes]) -> Target {
+        let watched = self.layout.target(watched.iter().map(|watched| &*watched.key));
+        let targets = commands
+            .iter()
+            .filter_map(|command| self.target(&decode_arguments(command).expect("this process encoded them")));
+        watched.into_iter().chain(targets).reduce(Target::with).unwrap_or(Target::Shard(0))
+    }
+
+    /// Returns true if a write may begin. Of several shards each may refuse it for a moment, for example because of a
+    /// transaction. Then it is proposed again, so no later write to the same shard may be on its way.
+    fn may_write(&self, target: Target) -> bool {
+        let is_in_the_way = |slot: &PendingReply| match slot.state {
+            State::Writes { target: other, .. } => other == target,
+            _ => false,
+        };
+        match target {
+            _ if self.layout.shards() == 1 => true,
+            Target::Shard(_) => !self.slots.iter().any(is_in_the_way),
+            Target::Several | Target::Every => self.writing == 0 && self.reading == 0,
         }
     }
 
@@ -268,20 +343,21 @@ impl Connection {
         let version = self.session.version;
         let mut first = First::Name;
         let (state, work) = match group {
-            Group::Writes { entry, count, blocking, .. } => {
+            Group::Writes { target, entry, count, blocking, .. } => {
                 self.writing += 1;
                 self.is_blocked = blocking.is_some();
+                self.is_alone = !matches!(target, Target::Shard(_));
                 let entry = entry.finish();
                 first = First::OfEntry(entry.clone());
-                (State::Writes(count), Work::Write { slot, entry, blocking })
+                (State::Writes { count, target }, Work::Write { slot, target, entry, blocking })
             }
-            Group::Reads { queries, freshness, .. } => {
+            Group::Reads { target, queries, freshness, .. } => {
                 self.reading += 1;
                 let count = queries.len();
                 let batch = ReadBatch { queries, version };
                 self.is_blocked = batch.blocking().is_some();
                 first = First::of_batch(&batch);
-                (State::Reads { count, freshness }, Work::Read { slot, batch, freshness })
+                (State::Reads { count, target, freshness }, Work::Read { slot, target, batch, freshness })
             }
             Group::Messages { messages, .. } => {
                 self.reading += 1;

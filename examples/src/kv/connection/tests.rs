@@ -5,6 +5,7 @@ use crate::kv::pubsub::Hub;
 use crate::kv::store::{Lifetime, Store};
 
 mod observed;
+mod shards;
 mod subscriptions;
 
 const LIMITS: ConnectionLimits =
@@ -35,7 +36,7 @@ impl Client {
                 let count = Entry::open(entry).unwrap().count();
                 format!("{slot}:write {count}")
             }
-            Work::Read { slot, batch, freshness } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
+            Work::Read { slot, batch, freshness, .. } => format!("{slot}:read {} {freshness:?}", batch.queries.len()),
             Work::Ask { slot, request } => format!("{slot}:ask {request:?}"),
             Work::Clients { slot, request } => format!("{slot}:clients {request:?}"),
             Work::Subscriptions(changes) => format!("{changes:?}"),
@@ -407,7 +408,7 @@ fn a_node_says_what_it_is_in_its_group() {
     let mut client = Client::new();
     client.send("HELLO 3\r\nINFO replication\r\nINFO cluster\r\nROLE\r\n");
     for work in client.work().0 {
-        let Work::Read { slot, batch, freshness: Freshness::Local } = work else { panic!("not local: {work:?}") };
+        let Work::Read { slot, batch, freshness: Freshness::Local, .. } = work else { panic!("not local: {work:?}") };
         let answer = batch.answer(&client.store, NOW, &follower);
         client.connection.on_read(slot, Ok(answer));
     }
@@ -487,7 +488,7 @@ fn hello_takes_effect_for_what_follows() {
 fn nothing_behind_a_command_that_waits_begins_before_it_is_answered() {
     let mut client = Client::new();
     client.send("BLPOP a b 2.5\r\nPING\r\nSET c 1\r\n");
-    let Some(Work::Write { slot, entry, blocking: Some(blocking) }) = client.connection.next_work() else {
+    let Some(Work::Write { slot, entry, blocking: Some(blocking), .. }) = client.connection.next_work() else {
         panic!("it does not wait");
     };
     assert_eq!(blocking.keys, [Box::from(&b"a"[..]), Box::from(&b"b"[..])]);

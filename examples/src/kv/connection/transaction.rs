@@ -82,6 +82,13 @@ impl Transaction {
         }
     }
 
+    /// Takes back what [`exec`](Self::exec) has returned, since it cannot begin yet.
+    pub(super) fn again(&mut self, watched: Vec<Watched>, commands: Vec<Bytes>) {
+        self.watched = watched;
+        let bytes = commands.iter().map(Bytes::len).sum();
+        self.queue = Some(Queue { commands, bytes, has_failed: false });
+    }
+
     /// Forgets the watched keys.
     pub(super) fn unwatch(&mut self) {
         self.watched.clear();

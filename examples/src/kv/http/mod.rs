@@ -1,5 +1,5 @@
-//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`. Runs on a thread of
-//! its own, so that no scrape delays a client.
+//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`, `/layout`. Runs on a
+//! thread of its own, so that no scrape delays a client.
 //!
 //! A connection carries one request and has a time limit, and the number of connections is bounded ([`HttpLimits`]). So
 //! a client that sends no request, or takes no answer, does not keep a descriptor.
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use super::accept::accept;
 use super::logging;
 use super::members::{MemberAnswer, MemberRequest};
+use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
 use super::status::{NodeStatus, STOPPED};
 
 /// The sources of the pages.
@@ -37,6 +38,7 @@ pub struct Pages {
     status: Arc<dyn Fn() -> StatusFuture + Send + Sync>,
     serves: Arc<dyn Fn() -> ServesFuture + Send + Sync>,
     change: Arc<dyn Fn(MemberRequest) -> ChangeFuture + Send + Sync>,
+    layout: Option<LayoutPage>,
     metrics: PrometheusHandle,
 }
 
@@ -76,6 +78,16 @@ pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new().install_recorder()
 }
 
+/// The layout, and changes of it, of a store with several shards.
+#[derive(Clone)]
+struct LayoutPage {
+    show: Arc<dyn Fn() -> LayoutFuture + Send + Sync>,
+    change: Arc<dyn Fn(LayoutRequest) -> LayoutChangeFuture + Send + Sync>,
+}
+
+type LayoutFuture = Pin<Box<dyn Future<Output = Option<LayoutStatus>> + Send>>;
+type LayoutChangeFuture = Pin<Box<dyn Future<Output = LayoutAnswer> + Send>>;
+
 impl Pages {
     /// Pages that call these functions for each request: `status` gives `None` if the node has stopped, `serves` gives
     /// true if a client would be answered now, and `change` changes the members.
@@ -92,7 +104,23 @@ impl Pages {
     {
         let status: Arc<dyn Fn() -> StatusFuture + Send + Sync> = Arc::new(move || Box::pin(status()));
         let serves: Arc<dyn Fn() -> ServesFuture + Send + Sync> = Arc::new(move || Box::pin(serves()));
-        Self { status, serves, change: Arc::new(move |request| Box::pin(change(request))), metrics }
+        Self { status, serves, change: Arc::new(move |request| Box::pin(change(request))), layout: None, metrics }
+    }
+
+    /// Adds the page of the layout: `show` gives it, and `change` changes it.
+    #[must_use]
+    pub fn with_layout<F, G>(
+        self,
+        show: impl Fn() -> F + Send + Sync + 'static,
+        change: impl Fn(LayoutRequest) -> G + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<LayoutStatus>> + Send + 'static,
+        G: Future<Output = LayoutAnswer> + Send + 'static,
+    {
+        let show: Arc<dyn Fn() -> LayoutFuture + Send + Sync> = Arc::new(move || Box::pin(show()));
+        let page = LayoutPage { show, change: Arc::new(move |request| Box::pin(change(request))) };
+        Self { layout: Some(page), ..self }
     }
 
     /// The status. `None` if the node has stopped or its loop does not answer in time.
@@ -183,6 +211,7 @@ fn router(pages: Pages) -> Router {
         .route("/metrics", get(show_metrics))
         .route("/status", get(status))
         .route("/members", post(change_members))
+        .route("/layout", get(show_layout).post(change_layout))
         .with_state(pages)
 }
 
@@ -221,6 +250,23 @@ async fn status(State(pages): State<Pages>) -> impl IntoResponse {
 /// Changes the members, on the node that leads. The time limit of connections ends a request that gets no answer.
 async fn change_members(State(pages): State<Pages>, Json(request): Json<MemberRequest>) -> impl IntoResponse {
     Json((pages.change)(request).await)
+}
+
+/// The layout. Nothing in the place of one for a store with one shard.
+async fn show_layout(State(pages): State<Pages>) -> Response {
+    let Some(page) = &pages.layout else { return Json(None::<LayoutStatus>).into_response() };
+    match timeout(PATIENCE, (page.show)()).await.ok().flatten() {
+        Some(layout) => Json(Some(layout)).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// Changes the layout, on any node.
+async fn change_layout(State(pages): State<Pages>, Json(request): Json<LayoutRequest>) -> impl IntoResponse {
+    let Some(page) = &pages.layout else {
+        return Json(LayoutAnswer::Refused { reason: "the store has one shard".to_owned() });
+    };
+    Json((page.change)(request).await)
 }
 
 const PATIENCE: Duration = Duration::from_millis(800);

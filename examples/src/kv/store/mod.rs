@@ -16,15 +16,22 @@ mod number;
 mod record;
 mod scripts;
 mod sequence;
+mod shard;
+mod slots;
 mod snapshot;
 mod table;
+mod trace;
 mod value;
 mod waiters;
 
 pub use dump::LoadError;
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
+pub use scripts::Scripts;
+pub use slots::{Elsewhere, SLOTS, Slot, SlotChange, SlotError, SlotState, slot_of};
 pub use snapshot::{RestoreError, Snapshot};
+pub(crate) use snapshot::{encode_record, install_record};
+pub use trace::Touched;
 pub use value::{
     Collection, Consumer, Group, Hash, List, Members, Pair, Pending, Set, SortedSet, Stream, StreamEntry, StreamId,
     Value,
@@ -33,8 +40,9 @@ pub use waiters::{Wait, Waiters};
 
 use crate::kv::random;
 use record::{Head, ListedKey};
-use scripts::Scripts;
+use slots::Slots;
 use table::Table;
+use trace::Trace;
 
 /// Maximum number of expired keys that an entry of the log removes, besides its own effect.
 pub const EXPIRED_PER_ENTRY_MAX: usize = 32;
@@ -66,7 +74,11 @@ pub struct Store {
     weight: u64,
     /// Wrapping sum of the records' digests, which does not depend on their order.
     digest: u64,
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
+    /// The slots of a shard. `None` for a store that holds all keys.
+    slots: Option<Slots>,
+    /// Notes what is touched, in a store that holds some keys of a larger one.
+    trace: Option<Box<Trace>>,
     waiters: Arc<Waiters>,
     scratch: Vec<u8>,
     discard: Discard,
@@ -127,7 +139,9 @@ impl Store {
             is_seeded: false,
             weight: 0,
             digest: 0,
-            scripts: Scripts::default(),
+            scripts: Arc::default(),
+            slots: None,
+            trace: None,
             waiters: Arc::default(),
             scratch: Vec::new(),
             discard: drop,
@@ -158,6 +172,13 @@ impl Store {
 
     /// The record of a key.
     pub fn get(&self, log_time: u64, key: &[u8]) -> Option<&Record> {
+        if let Some(trace) = &self.trace {
+            trace.read(key);
+        }
+        self.find(log_time, key)
+    }
+
+    fn find(&self, log_time: u64, key: &[u8]) -> Option<&Record> {
         self.table.get(self.table.hash(key), key).filter(|record| record.lives_at(log_time))
     }
 
@@ -195,6 +216,7 @@ impl Store {
 
     /// Number of keys that exist. Costs a step for each expired key that is not removed yet.
     pub fn len(&self, log_time: u64) -> usize {
+        self.touch_all();
         let gone = self.deadlines.iter().take_while(|due| due.deadline <= log_time).count();
         self.table.len() - gone
     }
@@ -202,6 +224,11 @@ impl Store {
     /// Number of keys with a deadline, including expired ones that are not removed yet.
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// Returns true if an entry was ever applied.
+    pub fn is_used(&self) -> bool {
+        self.is_seeded || self.revision > 0
     }
 
     /// Bytes of all keys and values.
@@ -216,13 +243,15 @@ impl Store {
 
     /// A number that is equal for stores that hold the same keys, values and deadlines, on every platform.
     pub fn digest(&self) -> u64 {
-        self.digest.wrapping_add(self.scripts.digest())
+        let slots = self.slots.as_ref().map_or(0, Slots::digest);
+        self.digest.wrapping_add(self.scripts.digest()).wrapping_add(slots)
     }
 
     /// Some keys from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. Keys that exist
     /// from the start to the end of a scan are met once at least, on whichever replica each step is made. A step looks
     /// at `count` keys at least, unless the end comes first.
     pub fn scan(&self, log_time: u64, cursor: u64, count: usize) -> (u64, Vec<&Record>) {
+        self.touch_all();
         let (mut cursor, mut found, mut seen) = (cursor, Vec::new(), 0);
         loop {
             let (next, records) = self.table.scan(cursor);
@@ -239,6 +268,7 @@ impl Store {
 
     /// A key that `random` decides, if there are keys.
     pub fn random_key(&self, log_time: u64, random: u64) -> Option<&[u8]> {
+        self.touch_all();
         for start in [random & u64::from(u32::MAX), 0] {
             let mut cursor = start;
             loop {
@@ -286,6 +316,7 @@ impl Store {
     /// Sets a key to a collection. An empty one removes the key.
     pub fn put<C: Collection>(&mut self, key: &[u8], collection: C, deadline: Option<u64>) {
         let value = collection.wrap();
+        self.touch(key);
         self.revision += 1;
         let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
         if value.is_empty() {
@@ -307,6 +338,10 @@ impl Store {
         change: impl FnOnce(&mut C) -> R,
     ) -> Result<R, WrongType> {
         let hash = self.table.hash(key);
+        if let Some(trace) = &self.trace {
+            trace.read(key);
+            trace.written(key);
+        }
         self.take_expired(log_time, hash, key);
         let Some(record) = self.table.get_mut(hash, key) else {
             let mut collection = C::default();
@@ -375,6 +410,10 @@ impl Store {
 
     /// Removes a key. Returns false if it did not exist, or had expired.
     pub fn remove(&mut self, log_time: u64, key: &[u8]) -> bool {
+        if let Some(trace) = &self.trace {
+            trace.read(key);
+            trace.written(key);
+        }
         self.take(self.table.hash(key), key).is_some_and(|removed| removed.lives_at(log_time))
     }
 
@@ -390,16 +429,17 @@ impl Store {
 
     /// Keeps a script under its SHA-1. Returns false if too many are kept already.
     pub fn add_script(&mut self, sha: &str, script: &[u8]) -> bool {
-        self.scripts.add(sha, script)
+        Arc::make_mut(&mut self.scripts).add(sha, script)
     }
 
     /// Forgets all scripts.
     pub fn clear_scripts(&mut self) {
-        self.scripts = Scripts::default();
+        self.scripts = Arc::default();
     }
 
     /// Removes all keys.
     pub fn clear(&mut self) {
+        self.touch_all();
         self.revision += 1;
         let empty = self.table.empty();
         let garbage = Garbage {
@@ -408,6 +448,9 @@ impl Store {
         };
         self.weight = 0;
         self.digest = 0;
+        if let Some(slots) = &mut self.slots {
+            slots.cleared();
+        }
         (self.discard)(garbage);
         // Who waits as a member of a group has to hear that it is gone, and who waits for a key of a store that another
         // replaces has to look for it there.
@@ -415,6 +458,10 @@ impl Store {
     }
 
     fn insert(&mut self, record: Record) {
+        self.touch(record.key());
+        if let Some(slots) = &mut self.slots {
+            slots.added(record.key());
+        }
         self.weight += record.weight();
         self.digest = self.digest.wrapping_add(record.digest());
         if record.as_value().is_some() {
@@ -425,6 +472,18 @@ impl Store {
             self.forget(&replaced);
         }
         self.deadlines.extend(due);
+    }
+
+    fn touch(&self, key: &[u8]) {
+        if let Some(trace) = &self.trace {
+            trace.written(key);
+        }
+    }
+
+    fn touch_all(&self) {
+        if let Some(trace) = &self.trace {
+            trace.whole();
+        }
     }
 
     fn take(&mut self, hash: u32, key: &[u8]) -> Option<Record> {
@@ -445,6 +504,9 @@ impl Store {
 
     /// Removes a record that left the table from the deadlines and the sums.
     fn forget(&mut self, removed: &Record) {
+        if let Some(slots) = &mut self.slots {
+            slots.removed(removed.key());
+        }
         self.weight -= removed.weight();
         self.digest = self.digest.wrapping_sub(removed.digest());
         if let Some(deadline) = removed.deadline() {

@@ -122,7 +122,7 @@ impl Record {
     }
 
     /// The store's revision at which the record was last changed.
-    pub(super) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         match self {
             Self::Text { bytes, .. } => number(bytes, 0),
             Self::Object { object, .. } => object.version,

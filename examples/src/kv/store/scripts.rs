@@ -8,7 +8,7 @@ use super::digest::{digest, mix};
 
 /// Scripts by the hexadecimal digits of their SHA-1. Cloning shares the texts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Scripts {
+pub struct Scripts {
     by_sha: BTreeMap<Box<str>, Arc<[u8]>>,
     bytes: usize,
 }

@@ -1,7 +1,8 @@
 //! A store at one moment, and its bytes.
 //!
 //! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
-//! scripts as u32, and each one's SHA-1 and text; then the records; then 0, the number of records and the digest as
+//! scripts as u32, and each one's SHA-1 and text; 1 if the store is a shard's, then the kind of each slot's state,
+//! its shard as u16 and its generation as u64; then the records; then 0, the number of records and the digest as
 //! u64. A record: its kind, deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if
 //! the value is small, the number of items as u32, and the items. Texts, keys, values and items begin with their length
 //! as u32. A stream's items are followed by its ids, the number of groups as u32, and for each one its name and place,
@@ -9,16 +10,18 @@
 //! two snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
 
 use super::record::{Head, Record};
 use super::scripts::Scripts;
 use super::sequence::Sequence;
+use super::slots::Slots;
 use super::table::Table;
 use super::value::{Hash, List, Members, Parts, Set, SortedSet, Stream, Value};
-use super::{Store, VALUE_BYTES_MAX};
+use super::{SLOTS, Slot, SlotState, Store, VALUE_BYTES_MAX};
 
 /// The version that this program writes, and the newest it reads.
-const SNAPSHOT_VERSION: u8 = 2;
+const SNAPSHOT_VERSION: u8 = 3;
 
 /// A store at one moment: cheap to make, and `Send`, so that it is written and dropped off the loop.
 #[derive(Debug)]
@@ -27,7 +30,8 @@ pub struct Snapshot {
     digest: u64,
     revision: u64,
     is_seeded: bool,
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
+    slots: Option<Arc<[Slot]>>,
 }
 
 /// Reason why bytes were not restored. No store was built.
@@ -58,7 +62,8 @@ impl Snapshot {
             digest: store.digest(),
             revision: store.revision,
             is_seeded: store.is_seeded,
-            scripts: store.scripts.clone(),
+            scripts: Arc::clone(&store.scripts),
+            slots: store.slots().cloned(),
         }
     }
 
@@ -92,6 +97,13 @@ impl Snapshot {
         for (sha, script) in self.scripts.iter() {
             write_bytes(&mut writer, sha.as_bytes())?;
             write_bytes(&mut writer, script)?;
+        }
+        writer.write_all(&[u8::from(self.slots.is_some())])?;
+        for slot in self.slots.iter().flat_map(|slots| slots.iter()) {
+            let (kind, shard) = slot.state.code();
+            writer.write_all(&[kind])?;
+            writer.write_all(&shard.to_le_bytes())?;
+            writer.write_all(&slot.generation.to_le_bytes())?;
         }
         for record in self.table.iter() {
             write_record(&mut writer, record)?;
@@ -191,14 +203,20 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
     for _ in 0..u32::from_le_bytes(array(&mut reader)?) {
         let (sha, script) = (read_bytes(&mut reader)?, read_bytes(&mut reader)?);
         let sha = std::str::from_utf8(&sha).map_err(|_| RestoreError::Malformed)?;
-        if !store.scripts.add(sha, &script) {
+        if !store.add_script(sha, &script) {
             return Err(RestoreError::Malformed);
         }
+    }
+    if flag(&mut reader)? {
+        store.slots = Some(Slots::new(read_slots(&mut reader)?));
     }
     loop {
         match array(&mut reader)? {
             [END] => break,
-            [kind] => read_record(&mut reader, kind, store)?,
+            [kind] => {
+                let record = read_record(&mut reader, kind, store)?;
+                store.insert(record);
+            }
         }
     }
     let announced =
@@ -209,19 +227,53 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
     }
 }
 
-fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<(), RestoreError> {
+fn read_slots(reader: &mut impl Read) -> Result<Vec<Slot>, RestoreError> {
+    let mut slots = Vec::with_capacity(usize::from(SLOTS));
+    for _ in 0..SLOTS {
+        let ([kind], shard) = (array(reader)?, u16::from_le_bytes(array(reader)?));
+        let state = SlotState::of_code(kind, shard).ok_or(RestoreError::Malformed)?;
+        slots.push(Slot { state, generation: u64::from_le_bytes(array(reader)?) });
+    }
+    Ok(slots)
+}
+
+/// A record as bytes of its own.
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_record(&mut bytes, record).expect("memory takes all bytes");
+    bytes
+}
+
+/// Sets a key to the record that [`encode_record`] made bytes of. It keeps its version, which a move does not change,
+/// or gets the store's next one.
+///
+/// # Errors
+/// When the bytes are something else. Nothing is changed.
+pub(crate) fn install_record(mut bytes: &[u8], keeps_version: bool, store: &mut Store) -> Result<(), RestoreError> {
+    let [kind] = array(&mut bytes)?;
+    let record = read_record(&mut bytes, kind, store)?;
+    if !bytes.is_empty() {
+        return Err(RestoreError::Malformed);
+    }
+    if keeps_version {
+        store.adopt(&record);
+    } else {
+        store.put_copy(&record, record.key(), record.deadline());
+    }
+    Ok(())
+}
+
+fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<Record, RestoreError> {
     let deadline = Some(u64::from_le_bytes(array(reader)?)).filter(|deadline| *deadline != 0);
     let version = u64::from_le_bytes(array(reader)?);
     let key = read_bytes(reader)?;
     let head = Head { hash: store.table.hash(&key), key: &key, deadline, version };
-    let record = if kind == TEXT {
+    Ok(if kind == TEXT {
         let value = read_bytes(reader)?;
         Record::text(&mut store.scratch, head, &[&value])
     } else {
         Record::object(head, read_value(reader, kind)?)
-    };
-    store.insert(record);
-    Ok(())
+    })
 }
 
 /// Reads a value that is no string, of a kind.
