@@ -17,6 +17,7 @@ use crate::placement::Placement;
 pub struct EnvoyMaglev {
     nodes: Nodes,
     table: Vec<u16>,
+    remainder: Remainder,
     keyless: Vec<Box<str>>,
 }
 
@@ -44,7 +45,7 @@ impl EnvoyMaglev {
         if let Some((_, node)) = nodes.iter().find(|(index, _)| !owns[index.get()]) {
             return Err(BuildError::ShareTooSmall(node.name().into()));
         }
-        Ok(Self { nodes, table, keyless: Vec::new() })
+        Ok(Self { nodes, table, remainder: Remainder::new(size), keyless: Vec::new() })
     }
 
     /// Makes a table for the hosts of a configuration, and treats hosts listed twice, of weight zero, or with a share
@@ -69,7 +70,7 @@ impl EnvoyMaglev {
         }
         let table = entries(listed, size)?;
         let (nodes, keyless) = listing.nodes(servers, &owning(&table, listing.names.len()))?;
-        Ok(Self { nodes, table, keyless })
+        Ok(Self { nodes, table, remainder: Remainder::new(size), keyless })
     }
 
     /// The listed hosts that have no entry, in the order of the list.
@@ -82,9 +83,34 @@ impl EnvoyMaglev {
         self.table.iter().map(|&node| NodeIndex::from_u32(u32::from(node)))
     }
 
+    #[inline]
     fn entry(&self, hash: KeyHash) -> usize {
-        let size = u32::try_from(self.table.len()).expect("a table size fits 32 bits");
-        modulo(hash.0, size) as usize
+        self.remainder.of(hash.0)
+    }
+}
+
+/// Remainders of one divisor, by two multiplications in place of a division.
+#[derive(Clone, Copy, Debug)]
+struct Remainder {
+    divisor: u64,
+    /// 2^64 divided by the divisor, rounded down, or one less.
+    reciprocal: u64,
+}
+
+impl Remainder {
+    fn new(divisor: u32) -> Self {
+        let divisor = u64::from(divisor);
+        Self { divisor, reciprocal: u64::MAX / divisor }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a quotient fits, and so does a remainder of 32 bits")]
+    fn of(self, number: u64) -> usize {
+        // What the reciprocal lacks makes the quotient less by less than one before it is rounded down, so that it is
+        // the true one or one below.
+        let quotient = ((u128::from(number) * u128::from(self.reciprocal)) >> 64) as u64;
+        let rest = number - quotient * self.divisor;
+        (if rest < self.divisor { rest } else { rest - self.divisor }) as usize
     }
 }
 
@@ -116,6 +142,7 @@ impl Placement for EnvoyMaglev {
         KeyHash(xxh64(key, 0))
     }
 
+    #[inline]
     fn owner_of(&self, hash: KeyHash) -> NodeIndex {
         NodeIndex::from_u32(u32::from(self.table[self.entry(hash)]))
     }

@@ -206,9 +206,10 @@ pub(super) fn md5_of_64_bits(text: &[u8]) -> u64 {
     u64::from(high.swap_bytes()) << 32 | u64::from(low.swap_bytes())
 }
 
-/// A position on the collector's ring, in hundredths of a degree.
+/// A position on the collector's ring. It has 36,000, which are spread over 32 bits here: a look-up starts at the place
+/// that the upper bits of a hash point to.
 pub(super) fn open_telemetry(hash: Crc32) -> u32 {
-    hash.finish() % 36_000
+    hash.finish() % 36_000 * (u32::MAX / 36_000)
 }
 
 /// The last four bytes of SHA-256, little-endian.

@@ -155,7 +155,9 @@ impl TokenTable {
         while below(position) {
             position += 1;
         }
-        if self.entries[position] & !NODE_MASK == prefix {
+        // Where hashes have few values, many are equal to a token, so that the first one is looked at here.
+        if self.entries[position] & !NODE_MASK == prefix && self.tokens.get(position).is_some_and(|&token| token < hash)
+        {
             return self.search_exactly(hash);
         }
         position

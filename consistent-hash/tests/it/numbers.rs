@@ -1,8 +1,11 @@
 //! Partitions, slots and shards against tables of many cases that other programs made.
 
+use std::ops::ControlFlow;
+
 use quorate_consistent_hash::compat::{
-    CompatRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server, TwemproxyRing, cassandra_composite,
-    cassandra_token, postgres_partition, pymemcache_owner, thanos_key, thanos_replicas,
+    CompatRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server, SwiftDevice, SwiftRing, TwemproxyRing,
+    cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, redis_slot, thanos_key,
+    thanos_replicas,
 };
 use quorate_consistent_hash::{BuildError, KeyHash, Node, Nodes, Placement, ReplicaError, Weight, jump};
 
@@ -151,8 +154,11 @@ fn thanos() {
     for case in cases(include_str!("../golden/systems/thanos.tsv")) {
         let [algorithm, replicas] = case.settings[..] else { panic!("{:?}", case.settings) };
         let replicas: usize = replicas.parse().unwrap();
-        let nodes =
-            case.servers.iter().zip(&case.zones).map(|(server, zone)| Node::new(server.name.clone()).with_zone(*zone));
+        let nodes = case
+            .servers
+            .iter()
+            .zip(&case.places)
+            .map(|(server, place)| Node::new(server.name.clone()).with_zone(place.zone));
         let nodes = Nodes::new(nodes).unwrap();
         let place = |names: &[&str]| {
             let digit = |name: &&str| case.place(name);
@@ -235,5 +241,67 @@ fn clickhouse_shards() {
         };
         let owner = |i| case.place(shards.nodes().node(shards.owner_of(KeyHash(number(i)))).name());
         case.check(&(0..2000).map(owner).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn kafka() {
+    check_numbers(include_str!("../golden/systems/kafka.tsv"), Kind::Binary, |case| {
+        let nodes = numbered(case.settings[1]);
+        let partitions = match case.settings[0] {
+            "java" | "murmur2" => Partitions::kafka(nodes),
+            "consistent" => Partitions::librdkafka(nodes),
+            _ => Partitions::sarama(nodes),
+        };
+        let partitions = partitions.unwrap();
+        move |_, key| partitions.partition(partitions.hash(key))
+    });
+}
+
+#[test]
+fn redis_slots() {
+    check_numbers(include_str!("../golden/systems/redis.tsv"), Kind::Binary, |case| {
+        let form = case.settings[0].as_bytes().to_vec();
+        move |_, key| {
+            let (head, tail) = key.split_at(key.len().min(3));
+            let part = |byte: u8| match byte {
+                b'K' => key.to_vec(),
+                b'H' => head.to_vec(),
+                b'T' => tail.to_vec(),
+                other => vec![other],
+            };
+            usize::from(redis_slot(&form.iter().copied().flat_map(part).collect::<Vec<_>>()))
+        }
+    });
+}
+
+/// The partition and the first four devices of a path, and nothing else of the ring's builder.
+#[test]
+fn swift() {
+    for case in cases(include_str!("../golden/systems/swift-rings.tsv")) {
+        let [power, prefix, suffix, ref rows @ ..] = case.settings[..] else { panic!("{:?}", case.settings) };
+        let number = |digits: &[u8]| u32::from_str_radix(str::from_utf8(digits).unwrap(), 36).unwrap();
+        let rows: Vec<Vec<u32>> = rows.iter().map(|row| row.as_bytes().chunks(3).map(number).collect()).collect();
+        let devices = case.servers.iter().zip(&case.places).map(|(server, place)| {
+            let node = Node::new(server.name.clone());
+            Some(SwiftDevice { node, region: place.region, zone: place.zone.parse().unwrap(), ip: place.ip.into() })
+        });
+        let devices: Vec<_> = devices.collect();
+        let power = power.parse().unwrap();
+        let ring = SwiftRing::new(power, &devices, &rows, prefix.as_bytes(), suffix.as_bytes()).unwrap();
+        let owner = |key: &Vec<u8>| {
+            let path = [b"/a/c/", &key[key.iter().take_while(|byte| **byte == b'/').count()..]].concat();
+            let hash = ring.hash(&path);
+            let mut found = Vec::new();
+            ring.visit(hash, &mut |device| {
+                if !found.contains(&device.get()) {
+                    found.push(device.get());
+                }
+                if found.len() < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            let partition = usize::try_from(hash.0).unwrap();
+            found.iter().rev().fold(0, |number, device| number * 1000 + device + 1) + partition * 1000_usize.pow(4)
+        };
+        case.check(&keys(Kind::Text).iter().map(owner).collect::<Vec<_>>());
     }
 }

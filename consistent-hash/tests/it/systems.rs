@@ -9,7 +9,7 @@ use quorate_consistent_hash::compat::{
     HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions, RingSystem, Server, TwemproxyRing,
     ceph_input, ceph_placement_group, swift_partition,
 };
-use quorate_consistent_hash::{BuildError, Node, Nodes, Placement, Weight};
+use quorate_consistent_hash::{BuildError, KeyHash, Node, Nodes, Placement, Weight};
 
 use crate::numbers::numbered;
 
@@ -20,9 +20,17 @@ pub(crate) struct Case<'a> {
     pub(crate) servers: Vec<Server>,
     /// Host and rack of each server, if it has any.
     tiers: Vec<(i32, Option<i32>)>,
-    pub(crate) zones: Vec<&'a str>,
+    pub(crate) places: Vec<Place<'a>>,
     digest: &'a str,
     sample: Vec<usize>,
+}
+
+/// Where a server is, as far as its line says.
+#[derive(Default)]
+pub(crate) struct Place<'a> {
+    pub(crate) region: u32,
+    pub(crate) zone: &'a str,
+    pub(crate) ip: &'a str,
 }
 
 pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
@@ -36,7 +44,7 @@ pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
                     settings: settings.to_vec(),
                     servers: vec![],
                     tiers: vec![],
-                    zones: vec![],
+                    places: vec![],
                     digest: "",
                     sample: vec![],
                 });
@@ -45,19 +53,21 @@ pub(crate) fn cases(table: &str) -> Vec<Case<'_>> {
                 let weight: f64 = weight.parse().unwrap();
                 let weight = (weight > 0.0).then(|| Weight::new(weight).unwrap());
                 let mut server = Server { weight, ..Server::new(name) };
-                let (mut tiers, mut zone) = ((0, None), "");
+                let (mut tiers, mut place) = ((0, None), Place::default());
                 for field in more {
                     match field.split_once('=').unwrap() {
                         ("id", id) => server.id = Some(id.parse().unwrap()),
                         ("hashed", text) => server.hashed = Some(text.into()),
                         ("host", host) => tiers.0 = host.parse().unwrap(),
-                        ("zone", name) => zone = name,
+                        ("zone", name) => place.zone = name,
+                        ("region", region) => place.region = region.parse().unwrap(),
+                        ("ip", ip) => place.ip = ip,
                         ("rack", rack) => tiers.1 = Some(rack.parse().unwrap()),
                         (other, _) => panic!("{other}"),
                     }
                 }
                 cases.last_mut().unwrap().servers.push(server);
-                cases.last_mut().unwrap().zones.push(zone);
+                cases.last_mut().unwrap().places.push(place);
                 cases.last_mut().unwrap().tiers.push(tiers);
             }
             ["owners", digest, ref sample @ ..] => {
@@ -214,6 +224,21 @@ fn envoy_maglev() {
     for case in cases(include_str!("../golden/systems/envoy-maglev.tsv")) {
         let table = EnvoyMaglev::of_servers(&case.servers, case.settings[0].parse().unwrap()).unwrap();
         check_owners(&case, &table, &table.keyless().collect::<Vec<_>>(), &keys);
+    }
+}
+
+#[test]
+fn envoy_maglev_takes_remainders() {
+    for size in [2, 3, 65537, 5_000_011] {
+        let table = EnvoyMaglev::with_table_size(Nodes::named(["a", "b"]).unwrap(), size).unwrap();
+        let entries: Vec<_> = table.table().collect();
+        let size = u64::from(size);
+        let multiples = (1..64).map(|i| u64::MAX / i / size * size);
+        let near =
+            multiples.flat_map(|number| [number - 1, number, number.wrapping_add(1), number.wrapping_add(size - 1)]);
+        for hash in near.chain([0, 1, size - 1, size, 2 * size - 1, u64::MAX - 1, u64::MAX]) {
+            assert_eq!(table.owner_of(KeyHash(hash)), entries[usize::try_from(hash % size).unwrap()], "{hash} {size}");
+        }
     }
 }
 
