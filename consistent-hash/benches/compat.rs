@@ -5,10 +5,11 @@
 //! cargo bench -p quorate-consistent-hash --bench compat
 //! ```
 //!
-//! Both are measured in turn, and the least time of many short rounds counts, so that other work on the machine does
-//! not disturb. The first ratio is of look-ups of a hash, the second of hashing a key of twelve bytes and looking it up;
-//! there the hash function of the system counts, while ours is XXH64. The program fails if both are above 1.2. (Only
-//! the first ratio of Maglev's table is: Envoy takes a remainder, which takes two multiplications, ours one.)
+//! Both are measured in turn, and the least time of many short rounds counts, so that other work on the machine
+//! does not disturb. The first ratio is of look-ups of a hash, the second of hashing a key of twelve bytes and
+//! looking it up; there the hash function of the system counts, while ours is XXH64. The program fails if both are
+//! above 1.2. (Only the first ratio of Maglev's table is: Envoy takes a remainder, which takes two multiplications,
+//! ours one.)
 
 use std::hint::black_box;
 use std::process::ExitCode;
