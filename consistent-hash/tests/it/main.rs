@@ -2,6 +2,7 @@
 
 mod bounded;
 mod golden;
+mod hostile;
 mod laws;
 mod movement;
 mod node_sets;
