@@ -6,6 +6,7 @@
 //! equal sums with a chance of about 10^-18.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
 use super::super::datum::Datum;
 use super::super::pairing::{Call, CallOutcome};
@@ -18,18 +19,23 @@ pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget, explaining: &mut
     if budget.charge(size).is_err() {
         return Judged::Undecided;
     }
-    Searched::new(TextModel::of(calls), calls, operation).judge(budget, explaining)
+    let (model, beginnings) = TextModel::of(calls);
+    Searched::new(model, calls, |call| operation(call, &beginnings)).judge(budget, explaining)
 }
 
+/// For each text that was got, the place in [`TextModel::sums`] of a text that begins with it.
+type Beginnings<'a> = HashMap<&'a str, usize>;
+
 /// The effect that a call had or may have had; `None` if the call contains no information.
-fn operation(call: &Call) -> Option<TextOperation<'_>> {
+fn operation<'a>(call: &'a Call, beginnings: &Beginnings<'_>) -> Option<TextOperation<'a>> {
     let (does, text) = match (call.function, call.outcome) {
         (_, CallOutcome::Fail) | (Function::Get, CallOutcome::Unknown) => return None,
         (Function::Get, CallOutcome::Ok) => (Does::Get, text(&call.answered)),
         (Function::Put, _) => (Does::Put, text(&call.called)),
         _ => (Does::Append, text(&call.called)),
     };
-    Some(TextOperation { does, text, sums: Sums::of(text) })
+    let beginnings = beginnings.get(text).copied().filter(|_| does == Does::Get);
+    Some(TextOperation { does, text, sums: Sums::of(text), factors: factors(text.len() as u64), beginnings })
 }
 
 /// An absent text is empty.
@@ -42,18 +48,18 @@ fn text(datum: &Datum) -> &str {
 
 /// A text that is replaced or appended to.
 struct TextModel<'a> {
-    /// For each text that was got: the sums of the beginnings of one that begins with it, by their lengths.
-    beginnings: HashMap<&'a str, usize>,
+    /// The sums of the beginnings of texts, by their lengths.
     sums: Vec<Vec<[u64; 2]>>,
+    calls: PhantomData<&'a Call>,
 }
 
 impl<'a> TextModel<'a> {
-    fn of(calls: &[&'a Call]) -> Self {
+    fn of(calls: &[&'a Call]) -> (Self, Beginnings<'a>) {
         let is_got = |call: &&&Call| call.function == Function::Get && call.outcome == CallOutcome::Ok;
         let mut got: Vec<&str> = calls.iter().filter(is_got).map(|call| text(&call.answered)).collect();
         got.sort_unstable();
         got.dedup();
-        let mut model = Self { beginnings: HashMap::new(), sums: Vec::new() };
+        let (mut model, mut beginnings) = (Self { sums: Vec::new(), calls: PhantomData }, HashMap::new());
         let (mut room, mut longest) = (BEGINNINGS_MAX, None);
         // A text that begins with another comes after it, so that from behind the longest comes first.
         for text in got.into_iter().rev() {
@@ -65,9 +71,9 @@ impl<'a> TextModel<'a> {
                 longest = Some(text);
                 model.sums.push(Sums::of_beginnings(text));
             }
-            model.beginnings.insert(text, model.sums.len() - 1);
+            beginnings.insert(text, model.sums.len() - 1);
         }
-        model
+        (model, beginnings)
     }
 }
 
@@ -76,6 +82,10 @@ struct TextOperation<'a> {
     does: Does,
     text: &'a str,
     sums: Sums,
+    /// What the sums of a text are multiplied by when this one is appended to it.
+    factors: [u64; 2],
+    /// For a text that was got, the place in [`TextModel::sums`] of one that begins with it.
+    beginnings: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,23 +124,28 @@ impl Sums {
         all
     }
 
-    /// The sums of this text followed by the other.
-    fn then(self, other: Self) -> Self {
-        let mut both = Self { length: self.length + other.length, sums: [0; 2] };
-        for (at, base) in BASES.into_iter().enumerate() {
-            both.sums[at] = add(multiply(self.sums[at], power(base, other.length)), other.sums[at]);
-        }
-        both
+    /// The sums of this text followed by the one that is appended.
+    fn then(self, appended: &TextOperation<'_>) -> Self {
+        let sums = [0, 1].map(|at| add(multiply(self.sums[at], appended.factors[at]), appended.sums.sums[at]));
+        Self { length: self.length + appended.sums.length, sums }
     }
 }
 
-fn add(one: u64, other: u64) -> u64 {
-    (one + other) % MODULUS
+/// Factors of the sums of a text that is followed by one of this length.
+fn factors(length: u64) -> [u64; 2] {
+    BASES.map(|base| power(base, length))
 }
 
+fn add(one: u64, other: u64) -> u64 {
+    let sum = one + other;
+    if sum < MODULUS { sum } else { sum - MODULUS }
+}
+
+/// The remainder of a product: modulo 2^61 - 1, the bits from the 61st up count as those from the first up.
 fn multiply(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other) % u128::from(MODULUS);
-    u64::try_from(product).expect("less than the modulus")
+    let product = u128::from(one) * u128::from(other);
+    let part = |bits: u128| u64::try_from(bits).expect("less than 2^61, since both factors are");
+    add(part(product & u128::from(MODULUS)), part(product >> 61))
 }
 
 fn power(base: u64, mut exponent: u64) -> u64 {
@@ -157,7 +172,7 @@ impl<'a> Model for TextModel<'a> {
         match operation.does {
             Does::Get => (*state == operation.sums).then_some(*state),
             Does::Put => Some(operation.sums),
-            Does::Append => Some(state.then(operation.sums)),
+            Does::Append => Some(state.then(operation)),
         }
     }
 
@@ -186,7 +201,7 @@ impl<'a> Model for TextModel<'a> {
         if operation.does != Does::Get {
             return None;
         }
-        let sums = &self.sums[*self.beginnings.get(operation.text)?];
+        let sums = &self.sums[operation.beginnings?];
         let is_no_longer = state.length <= operation.sums.length;
         let beginning = usize::try_from(state.length).ok().filter(|_| is_no_longer).and_then(|length| sums.get(length));
         Some(beginning == Some(&state.sums))
