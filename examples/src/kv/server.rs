@@ -404,6 +404,7 @@ impl<B> Drop for Connected<'_, B> {
 /// entry took then is lost, as in Redis.
 async fn write_once_possible<B: Backend>(backend: B, target: Target, entry: Bytes, blocking: Blocking) -> Written {
     let deadline = blocking.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+    let mut nothing = None;
     loop {
         let added = Arc::new(Notify::new());
         // Before the attempt, so that no item is missed between the two.
@@ -412,14 +413,17 @@ async fn write_once_possible<B: Backend>(backend: B, target: Target, entry: Byte
             Ok(waits) => waits,
             Err(reason) => return Written::NotApplied(reason),
         };
-        let written = backend.write(target, entry.clone()).await;
-        let nothing = match written {
-            Written::Applied(reply) if Blocking::is_nothing(&reply) => reply,
+        let reply = match backend.write(target, entry.clone()).await {
+            Written::Applied(reply) => Blocking::later(reply, nothing),
             written => return written,
         };
-        if is_over(deadline, added.notified()).await {
-            return Written::Applied(Blocking::timed_out(nothing));
+        if !Blocking::is_nothing(&reply) {
+            return Written::Applied(reply);
         }
+        if is_over(deadline, added.notified()).await {
+            return Written::Applied(Blocking::timed_out(reply));
+        }
+        nothing = Some(reply);
     }
 }
 
@@ -436,14 +440,13 @@ async fn read_once_possible<B: Backend>(
         let added = Arc::new(Notify::new());
         let wake = Arc::clone(&added);
         let answer = backend.read_or_wait(target, freshness, batch, move || wake.notify_one());
-        let (wait, again, nothing) = match answer.await? {
+        let (_wait, again, encoded) = match answer.await? {
             Answer::Nothing { wait, batch, encoded } => (wait, batch, encoded),
             answer => return Ok(answer),
         };
         if is_over(deadline, added.notified()).await {
-            return Ok(Answer::Replies { encoded: nothing, rest: None });
+            return Ok(Answer::Replies { encoded: encoded.into(), rest: None });
         }
-        drop(wait);
         batch = again;
     }
 }

@@ -87,6 +87,16 @@ impl Blocking {
         [NO_LIST, NO_VALUE, b"_\r\n"].contains(&reply)
     }
 
+    /// The reply to an attempt, if there was one before with the reply `nothing`. A client that waits takes no notice of
+    /// a value of another kind, and is told that the group of which it is a member is gone.
+    pub fn later(reply: Bytes, nothing: Option<Bytes>) -> Bytes {
+        match nothing {
+            Some(nothing) if reply.starts_with(b"-WRONGTYPE ") => nothing,
+            Some(_) if reply.starts_with(b"-NOGROUP ") => Bytes::from_static(GROUP_IS_GONE),
+            _ => reply,
+        }
+    }
+
     /// The reply once the time is over, from the one to the last attempt. It is a list, though an attempt to move an
     /// item is answered by a value.
     pub fn timed_out(reply: Bytes) -> Bytes {
@@ -149,5 +159,6 @@ fn pop_member(change: &mut Change<'_>, rest: &[&[u8]], is_lowest: bool, out: &mu
 /// No list and no value, in RESP2.
 const NO_LIST: &[u8] = b"*-1\r\n";
 const NO_VALUE: &[u8] = b"$-1\r\n";
+const GROUP_IS_GONE: &[u8] = b"-NOGROUP the consumer group this client was blocked on no longer exists\r\n";
 /// Maximum time-out: a hundred years.
 const SECONDS_MAX: f64 = 3_155_760_000.0;

@@ -75,7 +75,7 @@ pub fn parse<'a>(spec: Option<&'static Spec>, arguments: &[&'a [u8]]) -> Result<
         Action::Read(_) if spec.name == "keys" => Ok(Command::Read(Query::Keys(rest[0].into()))),
         Action::Read(read) => Ok(Command::Read(match Blocking::of(spec, arguments) {
             None => Query::Command(read, encode_arguments(arguments)),
-            Some(blocking) => Query::Waiting(read, encode_arguments(arguments), blocking),
+            Some(blocking) => Query::Waiting(read, encode_arguments(arguments), blocking, None),
         })),
         Action::Message(_) => Ok(Command::PubSub(PubSubCommand::publish(spec, rest))),
         Action::Connection(kind) if let Some(command) = PubSubCommand::parse(kind, rest) => {

@@ -22,8 +22,8 @@ use super::streams;
 pub enum Query {
     /// A command that reads, with its arguments, the name included.
     Command(Read, Bytes),
-    /// A command that reads as soon as there is something.
-    Waiting(Read, Bytes, Blocking),
+    /// A command that reads as soon as there is something, and the reply to the attempt before, if there was one.
+    Waiting(Read, Bytes, Blocking, Option<Bytes>),
     /// Keys that match a pattern. Answered off the loop.
     Keys(Box<[u8]>),
     /// The versions of keys on which a transaction will depend.
@@ -70,7 +70,7 @@ pub enum Answer {
         /// The question, with which no item is passed over that comes meanwhile.
         batch: ReadBatch,
         /// The reply once the time is over.
-        encoded: BytesMut,
+        encoded: Bytes,
     },
     /// Keys with their versions.
     Watched(Vec<Watched>),
@@ -126,7 +126,7 @@ impl ReadBatch {
     /// What the client waits for, if it does.
     pub fn blocking(&self) -> Option<&Blocking> {
         match &*self.queries {
-            [Query::Waiting(_, _, blocking)] => Some(blocking),
+            [Query::Waiting(_, _, blocking, _)] => Some(blocking),
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ impl ReadBatch {
     /// Answers from the present state of the store, or calls `wake` when items are added to one of the keys.
     pub fn answer_or_wait(mut self, store: &Store, at: At, wake: impl Fn() + Send + Sync + 'static) -> Answer {
         let version = self.version;
-        if let [Query::Waiting(_, arguments, _)] = &mut *self.queries {
+        if let [Query::Waiting(_, arguments, ..)] = &mut *self.queries {
             let view = View::new(store, at, random::fresh());
             let decoded = decode_arguments(arguments).expect("this process encoded them");
             if let Some(fixed) = streams::fix_places(&view, &decoded) {
@@ -142,11 +142,14 @@ impl ReadBatch {
                 *arguments = encode_arguments(&fixed);
             }
         }
-        let queries = self.queries.clone();
-        match (self.answer(store, at, &ServerInfo::default()), &*queries) {
-            (Answer::Replies { encoded, rest: None }, [Query::Waiting(_, _, blocking)])
-                if Blocking::is_nothing(&encoded) =>
-            {
+        let mut queries = self.queries.clone();
+        match (self.answer(store, at, &ServerInfo::default()), &mut *queries) {
+            (Answer::Replies { encoded, rest: None }, [Query::Waiting(_, _, blocking, nothing)]) => {
+                let encoded = Blocking::later(encoded.freeze(), nothing.take());
+                if !Blocking::is_nothing(&encoded) {
+                    return Answer::Replies { encoded: encoded.into(), rest: None };
+                }
+                *nothing = Some(encoded.clone());
                 let wait = store.waiters().wait(blocking.keys.clone(), wake);
                 Answer::Nothing { wait, batch: Self { queries, version }, encoded }
             }
@@ -196,7 +199,7 @@ impl Query {
 
     fn keys(&self) -> Vec<Box<[u8]>> {
         match self {
-            Self::Command(_, arguments) | Self::Waiting(_, arguments, _) => {
+            Self::Command(_, arguments) | Self::Waiting(_, arguments, ..) => {
                 let arguments = decode_arguments(arguments).expect("this process encoded them");
                 let keys = Spec::find(arguments[0]).and_then(|spec| spec.keys_of(&arguments)).unwrap_or_default();
                 keys.into_iter().map(Box::from).collect()
@@ -213,7 +216,7 @@ impl Query {
 
     fn answer(&self, view: &View<'_>, server: &ServerInfo, encoder: &mut Encoder<'_>) {
         match self {
-            Self::Command(read, arguments) | Self::Waiting(read, arguments, _) => {
+            Self::Command(read, arguments) | Self::Waiting(read, arguments, ..) => {
                 let arguments = decode_arguments(arguments).expect("this process encoded them");
                 answer(view, *read, &arguments[1..], encoder);
             }
