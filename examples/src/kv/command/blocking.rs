@@ -87,8 +87,8 @@ impl Blocking {
         [NO_LIST, NO_VALUE, b"_\r\n"].contains(&reply)
     }
 
-    /// The reply to an attempt, if there was one before with the reply `nothing`. A client that waits takes no notice of
-    /// a value of another kind, and is told that the group of which it is a member is gone.
+    /// The reply to an attempt, if there was one before with the reply `nothing`. A client that waits takes no notice
+    /// of a value of another kind, and is told that the group of which it is a member is gone.
     pub fn later(reply: Bytes, nothing: Option<Bytes>) -> Bytes {
         match nothing {
             Some(nothing) if reply.starts_with(b"-WRONGTYPE ") => nothing,

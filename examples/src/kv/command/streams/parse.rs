@@ -115,7 +115,11 @@ impl Trim {
         };
         let mut count = surplus.min(self.limit);
         if self.is_about && count < stream.len() {
-            count -= count % BLOCK_ENTRIES;
+            // Blocks begin at whole hundreds of the entries that were ever added.
+            let length = u64::try_from(stream.len()).unwrap_or(u64::MAX);
+            let gone = stream.entries_added().saturating_sub(length) % BLOCK_ENTRIES as u64;
+            let gone = usize::try_from(gone).expect("it is less than a block");
+            count = ((gone + count) / BLOCK_ENTRIES * BLOCK_ENTRIES).saturating_sub(gone);
         }
         stream.remove_front(count);
         count
