@@ -97,40 +97,6 @@ pub(super) fn parse_latency<'a>(rest: &[&'a [u8]]) -> Result<Result<AdminCommand
     }
 }
 
-/// `FUNCTION`. There are no functions, and none can be loaded.
-pub(super) fn parse_function(rest: &[&[u8]]) -> Result<Reply, Reply> {
-    let pair = |name: &str, reply| (Reply::bulk(name), reply);
-    match rest {
-        [name] if is(name, "flush") => Ok(Reply::OK),
-        [name, mode] if is(name, "flush") && (is(mode, "async") || is(mode, "sync")) => Ok(Reply::OK),
-        [name, _] if is(name, "flush") => Err(Reply::error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-        [name, ..] if is(name, "flush") => Err(wrong_use("FUNCTION", name)),
-        [name, options @ ..] if is(name, "list") => function_list(options),
-        [name] if is(name, "stats") => {
-            let counts = vec![pair("libraries_count", Reply::Integer(0)), pair("functions_count", Reply::Integer(0))];
-            let engines = Reply::Map(vec![pair("LUA", Reply::Map(counts))]);
-            Ok(Reply::Map(vec![pair("running_script", Reply::Null), pair("engines", engines)]))
-        }
-        [name, ..] if is(name, "stats") => Err(wrong_arity("function|stats")),
-        [name, _] if is(name, "delete") => Err(Reply::error("ERR Library not found")),
-        [name] if is(name, "kill") => Err(Reply::error("NOTBUSY No scripts in execution right now.")),
-        [name, ..] if is(name, "load") || is(name, "restore") => {
-            Err(Reply::error("ERR there are no functions here: use EVAL or EVALSHA"))
-        }
-        _ => Err(unknown_subcommand("function", rest[0])),
-    }
-}
-
-fn function_list(options: &[&[u8]]) -> Result<Reply, Reply> {
-    match options {
-        [] => Ok(Reply::Array(Vec::new())),
-        [word, rest @ ..] if is(word, "withcode") => function_list(rest),
-        [word, _, rest @ ..] if is(word, "libraryname") => function_list(rest),
-        [word] if is(word, "libraryname") => Err(Reply::error("ERR library name argument was not given")),
-        [word, ..] => Err(Reply::Error([b"ERR Unknown argument ", *word].concat())),
-    }
-}
-
 fn wrong_use(container: &str, name: &[u8]) -> Reply {
     let start = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
     Reply::Error([start, name, format!("'. Try {container} HELP.").as_bytes()].concat())

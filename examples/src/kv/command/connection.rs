@@ -15,9 +15,6 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::connection("discard", 1, CONNECTION, Kind::Discard).about("transactions", "Gives up a transaction."),
     Spec::connection("echo", 2, ANY_STATE_FAST, Kind::Echo).about("connection", "Returns its argument."),
     Spec::connection("exec", 1, CONNECTION, Kind::Exec).about("transactions", "Carries out a transaction."),
-    Spec::connection("function", -2, &["noscript"], Kind::Function)
-        .container()
-        .about("scripting", "Tells about functions, of which there are none."),
     Spec::connection("hello", -1, CONNECTION, Kind::Hello).about("connection", "Chooses the version of the protocol."),
     Spec::connection("host:", -1, ANY_STATE, Kind::HttpRequest),
     Spec::connection("info", -1, ANY_STATE, Kind::Info).about("server", "Tells about the node."),

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::parse_integer;
 
-use super::admin::parse_function;
 use super::errors::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::glob;
 use super::query::Query;
@@ -98,7 +97,6 @@ impl<'a> SessionCommand<'a> {
             (Kind::Auth, _) => return Err(syntax_error()),
             (Kind::Select, _) => Self::Select(integer(rest[0])?),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
-            (Kind::Function, _) => return parse_function(rest).map(Self::Constant),
             (Kind::Readonly, _) => Self::Readonly,
             (Kind::Readwrite, _) => Self::Readwrite,
             (Kind::Reset, _) => Self::Reset,

@@ -73,7 +73,6 @@ pub enum Kind {
     Discard,
     Echo,
     Exec,
-    Function,
     Hello,
     HttpRequest,
     Info,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 mod digest;
 mod dump;
+mod libraries;
 mod number;
 mod record;
 mod scripts;
@@ -25,6 +26,7 @@ mod value;
 mod waiters;
 
 pub use dump::LoadError;
+pub use libraries::{Libraries, Library, LibraryError, LibraryFunction};
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use scripts::Scripts;
@@ -432,9 +434,19 @@ impl Store {
         Arc::make_mut(&mut self.scripts).add(sha, script)
     }
 
+    /// The libraries of functions.
+    pub fn libraries(&self) -> &Libraries {
+        self.scripts.libraries()
+    }
+
+    /// The libraries of functions, to be changed.
+    pub fn libraries_mut(&mut self) -> &mut Libraries {
+        Arc::make_mut(&mut self.scripts).libraries_mut()
+    }
+
     /// Forgets all scripts.
     pub fn clear_scripts(&mut self) {
-        self.scripts = Arc::default();
+        Arc::make_mut(&mut self.scripts).clear();
     }
 
     /// Removes all keys.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::digest::{digest, mix};
+use super::libraries::Libraries;
 
 /// Scripts by the hexadecimal digits of their SHA-1. Cloning shares the texts.
 #[derive(Debug, Clone, Default)]
 pub struct Scripts {
     by_sha: BTreeMap<Box<str>, Arc<[u8]>>,
     bytes: usize,
+    libraries: Libraries,
 }
 
 impl Scripts {
@@ -32,6 +34,21 @@ impl Scripts {
         true
     }
 
+    /// Forgets the scripts, and no library.
+    pub(super) fn clear(&mut self) {
+        self.by_sha.clear();
+        self.bytes = 0;
+    }
+
+    /// The libraries of functions.
+    pub(super) fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
+    pub(super) fn libraries_mut(&mut self) -> &mut Libraries {
+        &mut self.libraries
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_sha.len()
     }
@@ -41,9 +58,9 @@ impl Scripts {
         self.by_sha.iter().map(|(sha, script)| (&**sha, &**script))
     }
 
-    /// 0 without scripts.
+    /// 0 without scripts and libraries.
     pub(super) fn digest(&self) -> u64 {
-        self.iter().fold(0, |sum, (sha, script)| sum.wrapping_add(mix(digest(sha.as_bytes()), digest(script))))
+        self.iter().fold(self.libraries.digest(), |sum, (sha, script)| sum.wrapping_add(mix(digest(sha.as_bytes()), digest(script))))
     }
 }
 

@@ -1,17 +1,20 @@
 //! A store at one moment, and its bytes.
 //!
 //! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
-//! scripts as u32, and each one's SHA-1 and text; 1 if the store is a shard's, then the kind of each slot's state,
-//! its shard as u16 and its generation as u64; then the records; then 0, the number of records and the digest as
-//! u64. A record: its kind, deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if
-//! the value is small, the number of items as u32, and the items. Texts, keys, values and items begin with their length
-//! as u32. A stream's items are followed by its ids, the number of groups as u32, and for each one its name and place,
-//! its consumers, and what is pending, both as items. Numbers are little-endian. Records have no particular order, so
-//! two snapshots of equal stores may differ in their bytes, but restore equal stores.
+//! scripts as u32, and each one's SHA-1 and text; the number of libraries as u32, and each one's name, text, number of
+//! functions as u32, and for each function its name, 1 if it has a description, the description, the number of its
+//! flags as u32, and the flags; 1 if the store is a shard's, then the kind of each slot's state, its shard as u16 and
+//! its generation as u64; then the records; then 0, the number of records and the digest as u64. A record: its kind,
+//! deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if the value is small, the
+//! number of items as u32, and the items. Texts, keys, values and items begin with their length as u32. A stream's
+//! items are followed by its ids, the number of groups as u32, and for each one its name and place, its consumers, and
+//! what is pending, both as items. Numbers are little-endian. Records have no particular order, so two snapshots of
+//! equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
+use super::libraries::Libraries;
 use super::record::{Head, Record};
 use super::scripts::Scripts;
 use super::sequence::Sequence;
@@ -98,6 +101,7 @@ impl Snapshot {
             write_bytes(&mut writer, sha.as_bytes())?;
             write_bytes(&mut writer, script)?;
         }
+        self.scripts.libraries().write(&mut writer)?;
         writer.write_all(&[u8::from(self.slots.is_some())])?;
         for slot in self.slots.iter().flat_map(|slots| slots.iter()) {
             let (kind, shard) = slot.state.code();
@@ -175,7 +179,7 @@ fn write_items<'a>(
     Ok(())
 }
 
-fn write_bytes(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_bytes(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).expect("a key, a string or an item is bounded");
     writer.write_all(&length.to_le_bytes())?;
     writer.write_all(bytes)
@@ -207,6 +211,7 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
             return Err(RestoreError::Malformed);
         }
     }
+    *store.libraries_mut() = Libraries::read(&mut reader)?;
     if flag(&mut reader)? {
         store.slots = Some(Slots::new(read_slots(&mut reader)?));
     }
@@ -307,7 +312,7 @@ fn read_items(reader: &mut impl Read) -> Result<(bool, Sequence), RestoreError> 
     failed.map_or(Ok((is_small, items)), Err)
 }
 
-fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
+pub(super) fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
     let length = u32::from_le_bytes(array(reader)?) as usize;
     if length > ITEM_BYTES_MAX {
         return Err(RestoreError::Malformed);
@@ -315,6 +320,10 @@ fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>, RestoreError> {
     let mut bytes = vec![0; length];
     reader.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+pub(super) fn read_count(reader: &mut impl Read) -> Result<u32, RestoreError> {
+    Ok(u32::from_le_bytes(array(reader)?))
 }
 
 fn flag(reader: &mut impl Read) -> Result<bool, RestoreError> {

@@ -37,6 +37,15 @@ fn text(problem: &Value) -> Option<String> {
     Some(command_error(error).map_or_else(|| error.to_string(), str::to_owned))
 }
 
+/// The text of an error that a library raised.
+pub(super) fn error_text(problem: &Value) -> String {
+    match problem {
+        Value::String(text) => text.to_string_lossy(),
+        Value::Error(error) => text(problem).unwrap_or_else(|| error.to_string()),
+        other => other.type_name().to_owned(),
+    }
+}
+
 /// A table of the functions, valid for the scope.
 pub(super) fn functions<'scope, 'env: 'scope>(
     lua: &Lua,
@@ -101,7 +110,7 @@ pub(super) fn functions<'scope, 'env: 'scope>(
 fn line(lua: &Lua) -> Option<usize> {
     let at = |level| {
         lua.inspect_stack(level, |debug| {
-            let is_script = debug.source().short_src.is_some_and(|source| source == "user_script");
+            let is_script = debug.source().short_src.is_some_and(|source| source.starts_with("user_"));
             debug.current_line().filter(|_| is_script)
         })
     };

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
+use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use sha1::{Digest, Sha1};
 
 use crate::kv::resp::{Encoder, Reply};
@@ -19,6 +19,7 @@ use super::errors::{is, unknown_subcommand, wrong_arity};
 use super::spec::{Keys, Spec, WRITE_MOVABLE};
 
 mod convert;
+mod functions;
 mod host;
 mod json;
 
@@ -41,6 +42,19 @@ pub(super) const COMMANDS: &[Spec] = &[
         .flags(SCRIPT)
         .long()
         .about("scripting", "Runs a script that is known by its SHA-1 and changes nothing."),
+    Spec::write("fcall", -3, Keys::Counted(2), |change, rest, out| functions::call(change, rest, false, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Calls a function of a library."),
+    Spec::write("fcall_ro", -3, Keys::Counted(2), |change, rest, out| functions::call(change, rest, true, out))
+        .flags(SCRIPT)
+        .long()
+        .about("scripting", "Calls a function of a library that changes nothing."),
+    Spec::write("function", -2, Keys::None, functions::manage)
+        .flags(&["write", "noscript"])
+        .container()
+        .long()
+        .about("scripting", "Keeps libraries of functions, tells about them, or forgets them."),
     Spec::write("script", -2, Keys::None, manage)
         .flags(&["write", "noscript"])
         .container()
@@ -56,14 +70,14 @@ fn sha1_hex(text: &[u8]) -> String {
 
 fn eval(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
     let sha = sha1_hex(rest[0]);
-    Run::parse(rest, &sha, reads_only)?.run(change, rest[0], out)
+    Run::parse_script(rest, &sha, reads_only)?.run(change, rest[0], out)
 }
 
 fn eval_known(change: &mut Change<'_>, rest: &[&[u8]], reads_only: bool, out: &mut Encoder<'_>) -> Done {
     let sha = String::from_utf8_lossy(rest[0]).to_ascii_lowercase();
     let script = change.store.script(&sha);
     let script = script.ok_or_else(|| Reply::error("NOSCRIPT No matching script. Please use EVAL."))?;
-    Run::parse(rest, &sha, reads_only)?.run(change, &script, out)
+    Run::parse_script(rest, &sha, reads_only)?.run(change, &script, out)
 }
 
 fn manage(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Done {
@@ -104,71 +118,109 @@ fn flush(change: &mut Change<'_>, out: &mut Encoder<'_>) {
 /// Checks that a text is a script.
 fn compile(script: &[u8]) -> Done {
     let lua = new_state().map_err(|error| Reply::error(format!("ERR {error}")))?;
-    load(&lua, script).map(drop)
+    load(&lua, script, "user_script").map(drop)
 }
 
-fn load(lua: &Lua, script: &[u8]) -> Result<Function, Reply> {
-    let chunk = lua.load(script).set_name("@user_script").set_mode(ChunkMode::Text);
-    chunk.into_function().map_err(|error| {
+fn load(lua: &Lua, script: &[u8], chunk: &str) -> Result<Function, Reply> {
+    let loaded = lua.load(script).set_name(format!("@{chunk}")).set_mode(ChunkMode::Text);
+    loaded.into_function().map_err(|error| {
         let text = error.to_string();
         let text = text.strip_prefix("syntax error: ").unwrap_or(&text);
-        Reply::error(format!("ERR Error compiling script (new function): {text}"))
+        let what = if chunk == "user_script" { "script (new function)" } else { "function" };
+        Reply::error(format!("ERR Error compiling {what}: {text}"))
     })
 }
 
-/// A script's arguments.
+/// A script or a function with its arguments.
 struct Run<'a> {
-    sha: &'a str,
+    /// The SHA-1 of the script, or the name of the function.
+    name: &'a str,
     keys: &'a [&'a [u8]],
     arguments: &'a [&'a [u8]],
     reads_only: bool,
+    /// The name that Lua gives the text in errors.
+    chunk: &'static str,
 }
 
+/// What Lua returns: true and the result, or false, the error, and its line.
+type Ran = (bool, Value, Option<usize>);
+
 impl<'a> Run<'a> {
-    fn parse(rest: &'a [&'a [u8]], sha: &'a str, reads_only: bool) -> Result<Self, Reply> {
-        let count = parse_integer(rest[1]);
-        let count = count.ok_or_else(|| Reply::error("ERR value is not an integer or out of range"))?;
+    fn parse_script(rest: &'a [&'a [u8]], sha: &'a str, reads_only: bool) -> Result<Self, Reply> {
+        Self::parse(rest, sha, reads_only, "user_script", "ERR value is not an integer or out of range")
+    }
+
+    /// Keys and arguments of a script or a function. `no_count` is the error of a number of keys that is none.
+    fn parse(
+        rest: &'a [&'a [u8]],
+        name: &'a str,
+        reads_only: bool,
+        chunk: &'static str,
+        no_count: &str,
+    ) -> Result<Self, Reply> {
+        let count = parse_integer(rest[1]).ok_or_else(|| Reply::error(no_count))?;
         let count = usize::try_from(count).map_err(|_| Reply::error("ERR Number of keys can't be negative"))?;
         let split = rest[2..].split_at_checked(count);
         let (keys, arguments) =
             split.ok_or_else(|| Reply::error("ERR Number of keys can't be greater than number of args"))?;
-        Ok(Self { sha, keys, arguments, reads_only })
+        Ok(Self { name, keys, arguments, reads_only, chunk })
     }
 
     fn run(&self, change: &mut Change<'_>, script: &[u8], out: &mut Encoder<'_>) -> Done {
+        let run = |lua: &Lua, prelude: Table, script| {
+            let (keys, arguments) = self.lists(lua)?;
+            lua.globals().raw_set("KEYS", keys)?;
+            lua.globals().raw_set("ARGV", arguments)?;
+            prelude.get::<Function>("run")?.call(script)
+        };
+        self.start(change, script, run, |ran| self.reply(ran, out))
+    }
+
+    /// Runs a text in a state of its own. `run` gets the functions of the prelude, and the text as a function; `take`
+    /// gets what that returns, as long as the state is there.
+    fn start<R>(
+        &self,
+        change: &mut Change<'_>,
+        text: &[u8],
+        run: impl FnOnce(&Lua, Table, Function) -> mlua::Result<Ran>,
+        take: impl FnOnce(Ran) -> Result<R, Reply>,
+    ) -> Result<R, Reply> {
         let lua = new_state().map_err(|error| self.broken(&error))?;
-        let function = load(&lua, script)?;
-        change.store.add_script(self.sha, script);
+        let function = load(&lua, text, self.chunk)?;
+        if self.chunk == "user_script" {
+            change.store.add_script(self.name, text);
+        }
         let random = Cell::new(change.random());
         let published = change.published();
         let change = RefCell::new(change);
         let steps = Steps::default();
         let ran = lua.scope(|scope| {
             let host = host::functions(&lua, scope, &change, &random, &steps, self.reads_only)?;
-            self.set_globals(&lua)?;
-            let run: Function = lua.load(PRELUDE).set_name("=prelude").call(host)?;
+            let prelude: Table = lua.load(PRELUDE).set_name("=prelude").call(host)?;
             bound_steps(&lua, &steps)?;
-            run.call::<(bool, Value, Option<usize>)>(function)
+            run(&lua, prelude, function)
         });
         lua.remove_hook();
         // A script sees no number of receivers, since its messages leave when it has ended.
         change.into_inner().hide_receivers(published);
         match ran {
             _ if steps.get() > STEPS_MAX => Err(self.broken(&too_many_steps())),
-            Ok((true, value, _)) => convert::put(&value, out, 0),
-            Ok((false, error, line)) => Err(self.failed(&error, line)),
+            Ok(ran) => take(ran),
             Err(error) => Err(self.broken(&error)),
         }
     }
 
-    fn set_globals(&self, lua: &Lua) -> mlua::Result<()> {
+    fn reply(&self, (is_ok, value, line): Ran, out: &mut Encoder<'_>) -> Done {
+        if is_ok { convert::put(&value, out, 0) } else { Err(self.failed(&value, line)) }
+    }
+
+    /// Keys and arguments as lists of Lua.
+    fn lists(&self, lua: &Lua) -> mlua::Result<(Table, Table)> {
         let list = |items: &[&[u8]]| {
-            lua.create_sequence_from(
-                items.iter().map(|item| lua.create_string(item)).collect::<mlua::Result<Vec<_>>>()?,
-            )
+            let items = items.iter().map(|item| lua.create_string(item)).collect::<mlua::Result<Vec<_>>>()?;
+            lua.create_sequence_from(items)
         };
-        lua.globals().set("KEYS", list(self.keys)?)?;
-        lua.globals().set("ARGV", list(self.arguments)?)
+        Ok((list(self.keys)?, list(self.arguments)?))
     }
 
     /// The reply to a script that raised an error.
@@ -185,7 +237,7 @@ impl<'a> Run<'a> {
         };
         let text = text.unwrap_or_else(|| format!("ERR {}", error.type_name()));
         let line = line.map_or_else(String::new, |line| format!(":{line}"));
-        Reply::error(format!("{text} script: {}, on @user_script{line}.", self.sha))
+        Reply::error(format!("{text} script: {}, on @{}{line}.", self.name, self.chunk))
     }
 
     /// The reply to a script that was ended from outside.
@@ -197,7 +249,7 @@ impl<'a> Run<'a> {
             error => error.to_string(),
         };
         let text = text.lines().next().unwrap_or_default();
-        Reply::error(format!("ERR {text} script: {}, on @user_script.", self.sha))
+        Reply::error(format!("ERR {text} script: {}, on @{}.", self.name, self.chunk))
     }
 }
 

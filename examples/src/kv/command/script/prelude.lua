@@ -120,7 +120,7 @@ setmetatable(_G, {
 })
 
 -- Runs a script. Returns false, the error and its line if there is one.
-return function(script)
+local function run(script)
     local line
     local ok, result = xpcall(script, function(problem)
         line = host.line()
@@ -128,3 +128,52 @@ return function(script)
     end)
     return ok, result, line
 end
+
+local names = 'Library names can only contain letters, numbers, or underscores(_) and must be at least one character long'
+local flags = {
+    ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
+    ['allow-cross-slot-keys'] = true,
+}
+
+-- Returns the functions that a library registers. Meanwhile it can give no commands.
+local function functions_of(library)
+    local functions, whole = {}, redis
+    local function register(first, callback)
+        local given = type(first) == 'table' and first or { function_name = first, callback = callback }
+        local name = given.function_name
+        if type(name) ~= 'string' then
+            error('function_name argument given to redis.register_function must be a string', 0)
+        elseif type(given.callback) ~= 'function' then
+            error('callback argument given to redis.register_function must be a function', 0)
+        elseif not name:find('^[%w_]+$') then
+            error(names, 0)
+        elseif functions[name] then
+            error('Function already exists in the library', 0)
+        end
+        for _, flag in ipairs(given.flags or {}) do
+            if not flags[flag] then
+                error('unknown flag given', 0)
+            end
+        end
+        functions[name] = { callback = given.callback, description = given.description, flags = given.flags }
+    end
+    redis = setmetatable({ register_function = register, log = whole.log }, {
+        __index = function(_, name)
+            error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+        end,
+    })
+    server = redis
+    library()
+    redis, server = whole, whole
+    return functions
+end
+
+return {
+    run = run,
+    register = function(library)
+        return run(function() return functions_of(library) end)
+    end,
+    call = function(library, name, keys, arguments)
+        return run(function() return functions_of(library)[name].callback(keys, arguments) end)
+    end,
+}

@@ -146,3 +146,76 @@ fn scripts_beyond_what_is_kept_run_and_are_not_kept() {
     let refused = apply(&mut store, 0, &entry(&[b"script", b"load", format!("--{large}{large}").as_bytes()])).unwrap();
     assert!(refused.starts_with(b"-ERR too many scripts"), "{refused:?}");
 }
+
+/// Calls a function of a library that has this text.
+fn call(store: &mut Store, body: &str, name: &str) -> String {
+    let code = format!("#!lua name=lib\n{body}");
+    let load = entry(&[b"function", b"load", b"replace", code.as_bytes()]);
+    let loaded = apply(store, 1_000, &load).unwrap();
+    assert_eq!(&loaded[..], b"$3\r\nlib\r\n", "{body}");
+    let replies = apply(store, 1_000, &entry(&[b"fcall", name.as_bytes(), b"0"])).unwrap();
+    String::from_utf8(replies.to_vec()).unwrap()
+}
+
+/// Otherwise a replica that was restored from a snapshot would answer differently.
+#[test]
+fn nothing_is_left_over_from_one_call_of_a_function_to_the_next() {
+    let mut store = Store::new();
+    let body = "local count = 0 redis.register_function('f', function() count = count + 1 return count end)";
+    assert_eq!(call(&mut store, body, "f"), ":1\r\n");
+    let again = apply(&mut store, 1_000, &entry(&[b"fcall", b"f", b"0"])).unwrap();
+    assert_eq!(&again[..], b":1\r\n");
+}
+
+#[test]
+fn a_function_that_does_not_end_is_ended_and_so_is_a_library() {
+    let mut store = Store::new();
+    let reply = call(&mut store, "redis.register_function('f', function() while true do end end)", "f");
+    assert!(reply.starts_with("-ERR the script takes more than "), "{reply}");
+    let load = entry(&[b"function", b"load", b"#!lua name=other\nwhile true do end"]);
+    let reply = apply(&mut store, 1_000, &load).unwrap();
+    assert!(reply.starts_with(b"-ERR the script takes more than "), "{reply:?}");
+    assert_eq!(store.libraries().len(), 1);
+}
+
+#[test]
+fn a_library_gives_no_commands_while_it_is_loaded() {
+    let mut store = Store::new();
+    for body in ["redis.call('set', 'k', '1')", "redis.pcall('set', 'k', '1')", "server.call('get', 'k')"] {
+        let code = format!("#!lua name=lib\n{body} redis.register_function('f', function() end)");
+        let reply = apply(&mut store, 1_000, &entry(&[b"function", b"load", code.as_bytes()])).unwrap();
+        assert!(reply.starts_with(b"-ERR Error registering functions: "), "{reply:?}");
+    }
+    assert_eq!((store.len(1_000), store.libraries().len()), (0, 0));
+}
+
+#[test]
+fn libraries_are_bounded() {
+    let mut store = Store::new();
+    let padding = "-".repeat(500_000);
+    let refused = (0..100).find(|number| {
+        let code = format!("#!lua name=l{number}\nredis.register_function('f{number}', function() end) --{padding}");
+        let reply = apply(&mut store, 1_000, &entry(&[b"function", b"load", code.as_bytes()])).unwrap();
+        reply.starts_with(b"-ERR too many libraries")
+    });
+    assert_eq!(refused, Some(33));
+}
+
+#[test]
+fn libraries_are_part_of_the_state() {
+    let mut store = Store::new();
+    let empty = store.digest();
+    let body = "redis.register_function{function_name='f', callback=function() return 'x' end, flags={'no-writes'}, \
+                description='d'} redis.register_function('g', function() end)";
+    call(&mut store, body, "f");
+    assert_ne!(store.digest(), empty);
+    let mut bytes = Vec::new();
+    store.snapshot().write(&mut bytes).unwrap();
+    let mut restored = Store::restore(&mut &bytes[..]).unwrap();
+    assert_eq!(restored.digest(), store.digest());
+    assert_eq!(restored.libraries().get("lib"), store.libraries().get("lib"));
+    let replies = apply(&mut restored, 1_000, &entry(&[b"fcall_ro", b"f", b"0"])).unwrap();
+    assert_eq!(&replies[..], b"$1\r\nx\r\n");
+    apply(&mut store, 1_000, &entry(&[b"function", b"delete", b"lib"])).unwrap();
+    assert_eq!(store.digest(), empty);
+}
