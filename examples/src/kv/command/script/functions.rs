@@ -120,7 +120,7 @@ fn split(code: &[u8]) -> Result<(&str, &[u8]), String> {
     let header = code.strip_prefix(b"#!").ok_or("ERR Missing library metadata")?;
     let end = header.iter().position(|byte| *byte == b'\n').ok_or("ERR Invalid library metadata")?;
     let body = &header[end..];
-    let mut words = header[..end].split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let mut words = header[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let engine = words.next().unwrap_or_default();
     if !is(engine, "lua") {
         return Err(format!("ERR Engine '{}' not found", String::from_utf8_lossy(engine)));
