@@ -178,3 +178,45 @@ fn write_count(writer: &mut impl Write, count: usize) -> io::Result<()> {
 const LIBRARIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a library or a function besides its texts.
 const FUNCTION_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library(code: &str, function: &str) -> Library {
+        let function = LibraryFunction {
+            name: function.into(),
+            description: Some(Box::from(&b"d"[..])),
+            flags: vec!["no-writes".into()],
+        };
+        Library { code: code.as_bytes().into(), functions: vec![function] }
+    }
+
+    #[test]
+    fn libraries_have_the_bytes_of_the_first_release() {
+        let mut libraries = Libraries::default();
+        libraries.put("lib", library("code", "f")).unwrap();
+        let mut bytes = Vec::new();
+        libraries.write(&mut bytes).unwrap();
+        let golden =
+            b"\x01\0\0\0\x03\0\0\0lib\x04\0\0\0code\x01\0\0\0\x01\0\0\0f\x01\x01\0\0\0d\x01\0\0\0\x09\0\0\0no-writes";
+        assert_eq!(bytes, golden);
+        let read = Libraries::read(&mut &bytes[..]).unwrap();
+        assert_eq!(read.iter().collect::<Vec<_>>(), libraries.iter().collect::<Vec<_>>());
+        assert_eq!(read.bytes, libraries.bytes);
+        for length in 0..bytes.len() {
+            assert!(Libraries::read(&mut &bytes[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_function_is_in_one_library() {
+        let mut libraries = Libraries::default();
+        libraries.put("one", library("a", "f")).unwrap();
+        assert_eq!(libraries.put("two", library("b", "F")), Err(LibraryError::Function("F".into())));
+        libraries.put("one", library("longer", "f")).unwrap();
+        assert!(libraries.function("F").is_some() && libraries.function("g").is_none());
+        assert!(libraries.remove("one") && !libraries.remove("one"));
+        assert_eq!((libraries.len(), libraries.bytes), (0, 0));
+    }
+}

