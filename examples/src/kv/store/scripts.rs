@@ -60,7 +60,9 @@ impl Scripts {
 
     /// 0 without scripts and libraries.
     pub(super) fn digest(&self) -> u64 {
-        self.iter().fold(self.libraries.digest(), |sum, (sha, script)| sum.wrapping_add(mix(digest(sha.as_bytes()), digest(script))))
+        self.iter().fold(self.libraries.digest(), |sum, (sha, script)| {
+            sum.wrapping_add(mix(digest(sha.as_bytes()), digest(script)))
+        })
     }
 }
 
