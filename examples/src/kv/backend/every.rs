@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use quorate_protocol::replication::Election;
 use tokio::time::Instant;
 
-use super::{Read, Shared, Tried, pause};
+use super::shard::WholeRead;
+use super::{COMMAND_TIMEOUT, Read, Shared, Tried, pause};
 use crate::kv::command::{Answer, ClusterView, Keyspace, Query, ReadBatch, ServerInfo, counted_slot};
 use crate::kv::connection::{Freshness, Reason, Written};
 use crate::kv::entry::decode_arguments;
@@ -69,11 +70,9 @@ async fn all<E: Election>(
     batch: &ReadBatch,
     freshness: Freshness,
 ) -> Result<Vec<BytesMut>, Reason> {
-    let asked: Vec<_> =
-        shared.shards.iter().map(|shard| shard.read(freshness, batch.clone(), ServerInfo::default())).collect();
     let mut replies = Vec::new();
-    for answer in asked {
-        replies.push(reply_of(answer.await?).await?);
+    for shard in 0..shared.layout().shards() {
+        replies.push(one(shared, shard, batch, freshness).await?);
     }
     Ok(replies)
 }
@@ -84,16 +83,25 @@ async fn one<E: Election>(
     batch: &ReadBatch,
     freshness: Freshness,
 ) -> Result<BytesMut, Reason> {
-    reply_of(shared.shard(shard)?.read(freshness, batch.clone(), ServerInfo::default()).await?).await
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
+    let mut before = None;
+    for attempt in 0.. {
+        match shared.shard(shard)?.read_whole(freshness, batch.clone(), before.take()).await? {
+            WholeRead::Answer(answer) => return reply_of(answer).await,
+            WholeRead::Prepared(left) => before = Some(left),
+        }
+        if !pause(attempt, deadline).await {
+            break;
+        }
+    }
+    Err(Reason::Aborted)
 }
 
-async fn reply_of(read: Read) -> Result<BytesMut, Reason> {
-    match read {
-        Read::Answer(Answer::Replies { encoded, .. }) => Ok(encoded),
-        Read::Answer(Answer::Scan(scan)) => {
-            tokio::task::spawn_blocking(|| scan.run()).await.map_err(|_| Reason::Shutdown)
-        }
-        Read::Answer(Answer::Watched(_) | Answer::Nothing { .. }) | Read::Again => Err(Reason::CrossShard),
+async fn reply_of(answer: Answer) -> Result<BytesMut, Reason> {
+    match answer {
+        Answer::Replies { encoded, .. } => Ok(encoded),
+        Answer::Scan(scan) => tokio::task::spawn_blocking(|| scan.run()).await.map_err(|_| Reason::Shutdown),
+        Answer::Watched(_) | Answer::Nothing { .. } => Err(Reason::CrossShard),
     }
 }
 

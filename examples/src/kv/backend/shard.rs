@@ -8,6 +8,7 @@ use quorate_protocol::RefuseReason;
 use quorate_protocol::replication::{Election, LogCore};
 use quorate_runtime::shell::{CallAnswer, LocalHandle};
 use quorate_runtime::{LocalReplicaHandle, NotApplied, Outcome, ReadContext, ReadError, ReplicaStatus};
+use quorate_two_phase_commit::manager::BranchId;
 use quorate_two_phase_commit::manager::replica::{OutsideEnd, work_outside};
 use tokio::time::Instant;
 
@@ -50,6 +51,16 @@ pub(super) enum Read {
     Answer(Answer),
     /// A prepared transaction holds a key, or another shard has it.
     Again,
+}
+
+/// The result of a read of a whole shard.
+#[derive(Debug)]
+pub(super) enum WholeRead {
+    /// The answer.
+    Answer(Answer),
+    /// These transactions were prepared when the read began, and have not ended: whoever asks may know that they are
+    /// committed.
+    Prepared(BTreeSet<BranchId>),
 }
 
 /// Keys as a shard has them.
@@ -112,6 +123,30 @@ impl<E: Election> LocalShard<E> {
             }
             let at = At { log_time: context.log_time.0, now: context.now.0 };
             Read::Answer(batch.answer(shard.state(), at, &server))
+        };
+        let answer = match freshness {
+            Freshness::Linearizable => self.replica.read(read),
+            Freshness::Local => self.replica.read_local(read),
+        };
+        async move { answer.await.map_err(|error| not_read(&error)) }
+    }
+
+    /// Answers a read that concerns all keys of the shard, once the transactions have ended that were prepared before:
+    /// `before`, or those at the time of the read.
+    pub(super) fn read_whole(
+        &self,
+        freshness: Freshness,
+        batch: ReadBatch,
+        before: Option<BTreeSet<BranchId>>,
+    ) -> impl Future<Output = Result<WholeRead, Reason>> + 'static + use<E> {
+        let read = move |shard: &Shard, context: ReadContext| {
+            let prepared = shard.prepared();
+            let left = before.map_or_else(|| prepared.clone(), |before| &before & &prepared);
+            if freshness == Freshness::Linearizable && !left.is_empty() {
+                return WholeRead::Prepared(left);
+            }
+            let at = At { log_time: context.log_time.0, now: context.now.0 };
+            WholeRead::Answer(batch.answer(shard.state(), at, &ServerInfo::default()))
         };
         let answer = match freshness {
             Freshness::Linearizable => self.replica.read(read),

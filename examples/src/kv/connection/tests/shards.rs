@@ -63,6 +63,7 @@ fn the_keys_of_all_commands_decide_where_a_transaction_goes() {
         assert_eq!(last, Some(target), "{texts}");
         client.received();
     }
+    client.received();
     let refused = client.ask("MULTI\r\nDBSIZE\r\nEXEC\r\n");
     assert!(refused.starts_with("+OK\r\n-CROSSSLOT ") && refused.contains("-EXECABORT "), "{refused}");
 }
