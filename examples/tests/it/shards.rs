@@ -16,6 +16,12 @@ const SHARDS: &str = "shards = 4";
 fn cluster() -> Cluster {
     let mut cluster = Cluster::describe(3, SHARDS);
     cluster.start_all();
+    // Until every shard has a leader, commands are refused.
+    for id in cluster.ids() {
+        let mut client = cluster.client(id);
+        cluster.wait("a node serves all shards", || ask(&mut client, "MSET a 1 b 2 c 3 d 4 e 5 f 6") == ok());
+        cluster.wait("a node serves all shards", || ask(&mut client, "DEL a b c d e f") == Answer::Integer(6));
+    }
     cluster
 }
 
@@ -115,7 +121,7 @@ fn commands_reach_the_keys_of_all_shards_at_any_node() {
 fn transactions_over_shards_see_what_they_watch() {
     let cluster = cluster();
     let (mut one, mut two) = (cluster.client(1), cluster.client(2));
-    ask(&mut one, "MSET a 1 b 2 c 3 d 4");
+    assert_eq!(ask(&mut one, "MSET a 1 b 2 c 3 d 4"), ok());
     for line in ["WATCH a b", "MULTI", "INCR c", "INCRBY d 10", "MGET a b c d"] {
         ask(&mut one, line);
     }
