@@ -105,6 +105,9 @@ pub enum ConfigError {
     /// There are no shards, or too many.
     #[error("`shards` is from 1 to {SHARDS_MAX}, not {0}")]
     Shards(u16),
+    /// A store of several shards keeps the nodes with which it began.
+    #[error("node {0} has `join = true`: a store of several shards keeps the nodes with which it began")]
+    JoinsShards(u64),
     /// There are no nodes, or too many.
     #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
     NodeCount(usize),
@@ -269,6 +272,9 @@ impl ClusterConfig {
         }
         if nodes.values().all(|node| node.join) {
             return Err(ConfigError::NoFounder);
+        }
+        if let Some((id, _)) = nodes.iter().find(|(_, node)| node.join && shards > 1) {
+            return Err(ConfigError::JoinsShards(*id));
         }
         Ok(Self { name, data: folder.join(data), snapshot_entries, engine, shards, redirect, nodes })
     }

@@ -66,6 +66,12 @@ fn every_bad_file_is_refused_with_its_reason() {
         (GOOD[..GOOD.find("[[").unwrap()].to_owned(), "1 to 9 nodes, not 0"),
         (GOOD.replace("[[node]]", "[[node"), "TOML parse error"),
         (GOOD.replace("http =", "join = true\nhttp ="), "every node has `join = true`"),
+        (format!("shards = 0\n{GOOD}"), "`shards` is from 1 to 256, not 0"),
+        (format!("shards = 257\n{GOOD}"), "`shards` is from 1 to 256, not 257"),
+        (
+            format!("shards = 2\n{}", GOOD.replace("id = 2", "id = 2\njoin = true")),
+            "node 2 has `join = true`: a store of several shards keeps the nodes",
+        ),
         (String::new(), "missing field `cluster`"),
     ];
     for (text, expected) in cases {

@@ -35,6 +35,10 @@ pub fn run(
     patience: Duration,
     tell: impl FnMut(&str),
 ) -> Result<String, MemberError> {
+    if config.shards > 1 {
+        let reason = "a store of several shards keeps the nodes with which it began";
+        return Err(MemberError::Refused(reason.to_owned()));
+    }
     let address = match command.newcomer() {
         None => String::new(),
         Some(id) => {
