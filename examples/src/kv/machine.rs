@@ -10,7 +10,7 @@ use quorate_two_phase_commit::Vote;
 use quorate_two_phase_commit::manager::BranchId;
 use quorate_two_phase_commit::manager::replica::{BranchState, Branched};
 
-use super::shards::work::Work;
+use super::shards::work::{ShardReply, Work};
 use super::store::{Garbage, Snapshot, Store};
 
 /// The state machine of a shard: a store whose work can be prepared first and committed later.
@@ -26,7 +26,7 @@ impl StateMachine for Store {
 
     fn apply(&mut self, context: ApplyContext, work: Bytes) -> io::Result<Bytes> {
         let done = Work::decode(work).and_then(|work| work.carry_out(self, context.log_time.0));
-        done.map(|reply| reply.encode()).map_err(io::Error::other)
+        done.map(ShardReply::encode).map_err(io::Error::other)
     }
 
     fn tick(&mut self, context: ApplyContext) -> io::Result<()> {

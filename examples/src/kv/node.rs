@@ -243,10 +243,7 @@ async fn show_layout<E: Election>(
 
 async fn change_layout(register: LayoutRegister, request: LayoutRequest) -> LayoutAnswer {
     let not_now = |reason: &str| LayoutAnswer::NotNow { reason: reason.to_owned() };
-    let layout = match register.fetch().await {
-        Ok(Some(layout)) => layout,
-        Ok(None) | Err(_) => return not_now("the layout is not known"),
-    };
+    let Ok(Some(layout)) = register.fetch().await else { return not_now("the layout is not known") };
     match request.begin(&layout) {
         Ok((_, moves)) if moves.is_empty() => LayoutAnswer::Begun { moves },
         Ok((next, moves)) => match register.replace(Some(&layout), &next).await {

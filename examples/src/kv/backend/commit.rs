@@ -13,7 +13,9 @@ use quorate_runtime::group::ChannelId;
 use quorate_runtime::{NodeHandle, ReplicaHandle};
 use quorate_two_phase_commit::manager::core::ManagerSettings;
 use quorate_two_phase_commit::manager::replica::Replicated;
-use quorate_two_phase_commit::manager::{BeginError, Manager, Outcome, Resource, Transaction};
+use quorate_two_phase_commit::manager::{
+    BeginError, Manager, Outcome, ReplicatedBuilder, Resource, Transaction, TransactionName,
+};
 use quorate_two_phase_commit::{Knowledge, Settings};
 use tokio::time::Instant;
 
@@ -79,7 +81,7 @@ impl<E: Election> Commits<E> {
     /// Opens the managers, each as soon as its log can be read. They carry out their work as long as the node runs.
     pub(super) async fn open(&self) {
         let open = |founder: u64| async move {
-            let manager = self.resources.iter().fold(Manager::replicated(), |manager, shard| manager.resource(shard));
+            let manager = self.resources.iter().fold(Manager::replicated(), ReplicatedBuilder::resource);
             match manager.settings(commit_settings()).open::<LogCore<E>>(&self.node, commit_group(founder)).await {
                 Ok(manager) => {
                     let mut managers = self.managers.borrow_mut();
@@ -124,7 +126,7 @@ impl<E: Election> Commits<E> {
     }
 
     /// Asks once more what became of a transaction.
-    async fn knows(&self, name: quorate_two_phase_commit::manager::TransactionName) -> Committed {
+    async fn knows(&self, name: TransactionName) -> Committed {
         let manager = self.managers.borrow().iter().find(|manager| manager.id() == name.manager).cloned();
         let Some(manager) = manager else { return Committed::Unknown };
         match tokio::time::timeout(LAST_QUESTION, manager.outcome(name)).await {

@@ -147,15 +147,14 @@ async fn move_batch<E: Election>(
     let commits = shared.commits.as_ref().ok_or(Reason::NoQuorum)?;
     let parts = BTreeMap::from([(change.from, leaves), (change.to, comes)]);
     match commits.commit(parts, Instant::now() + COMMAND_TIMEOUT).await {
-        Committed::Yes => Ok(()),
         // A client changed one of the keys. The others are in one of the halves.
         Committed::No if records.len() > 1 => {
             let second = records.split_off(records.len() / 2);
             Box::pin(move_batch(shared, change, records)).await?;
             Box::pin(move_batch(shared, change, second)).await
         }
-        // It is looked at again in the next round.
-        Committed::No => Ok(()),
+        // What has not moved is looked at again in the next round.
+        Committed::Yes | Committed::No => Ok(()),
         Committed::Unknown => Err(Reason::NoQuorum),
     }
 }

@@ -27,6 +27,9 @@ pub(super) struct LocalShard<E: Election> {
     replica: LocalReplicaHandle<LogCore<E>, Shard>,
 }
 
+/// Keys, each with whether the shard from which its slot moves has sent the asker.
+pub(super) type AskedKeys = BTreeSet<(Box<[u8]>, bool)>;
+
 /// What became of work for a shard.
 #[derive(Debug)]
 pub(super) enum Tried {
@@ -176,10 +179,7 @@ impl<E: Election> LocalShard<E> {
     }
 
     /// Reads keys for a transaction. `asks` is set for those of slots that move to this shard.
-    pub(super) fn fetch(
-        &self,
-        keys: BTreeSet<(Box<[u8]>, bool)>,
-    ) -> impl Future<Output = Result<Fetched, Reason>> + 'static + use<E> {
+    pub(super) fn fetch(&self, keys: AskedKeys) -> impl Future<Output = Result<Fetched, Reason>> + 'static + use<E> {
         let answer = self.replica.read(move |shard: &Shard, context: ReadContext| {
             let (store, log_time) = (shard.state(), context.log_time.0);
             let scripts = Arc::clone(store.scripts());
@@ -187,12 +187,11 @@ impl<E: Election> LocalShard<E> {
                 Fetched { records: Vec::new(), elsewhere: Vec::new(), is_locked: false, scripts, log_time };
             for (key, asks) in keys {
                 fetched.is_locked |= shard.locks().contains_key(&key[..]);
-                match store.elsewhere(log_time, &key, asks) {
-                    Some(elsewhere) => fetched.elsewhere.push((key, elsewhere)),
-                    None => {
-                        let record = store.get(log_time, &key).cloned();
-                        fetched.records.push((key, record));
-                    }
+                if let Some(elsewhere) = store.elsewhere(log_time, &key, asks) {
+                    fetched.elsewhere.push((key, elsewhere));
+                } else {
+                    let record = store.get(log_time, &key).cloned();
+                    fetched.records.push((key, record));
                 }
             }
             fetched
@@ -237,10 +236,9 @@ fn is_away(shard: &Shard, context: ReadContext, batch: &ReadBatch) -> bool {
     if shard.locks().is_empty() && store.slots().is_none() {
         return false;
     }
-    let is_away = |key: &Box<[u8]>| {
-        shard.locks().contains_key(&key[..]) || store.elsewhere(context.log_time.0, key, false).is_some()
-    };
-    batch.keys().iter().any(is_away)
+    let is_away =
+        |key: &[u8]| shard.locks().contains_key(key) || store.elsewhere(context.log_time.0, key, false).is_some();
+    batch.keys().iter().any(|key| is_away(key))
 }
 
 /// Goes on with an entry that its shard did not carry out at once.

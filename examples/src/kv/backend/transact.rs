@@ -8,6 +8,7 @@ use quorate_protocol::replication::Election;
 use tokio::time::Instant;
 
 use super::commit::Committed;
+use super::shard::AskedKeys;
 use super::{Fetched, Shared, Tried, pause};
 use crate::kv::command::{Answer, ReadBatch, keys_of_entry};
 use crate::kv::connection::{Reason, Written};
@@ -146,10 +147,10 @@ impl Known {
 async fn still_holds<E: Election>(shared: &Shared<E>, before: &Gathered, deadline: Instant) -> Result<bool, Obstacle> {
     let keys = before.known.keys().cloned().collect();
     let now = gather(shared, &keys, deadline).await?;
-    let is_same = |(key, known): (&Box<[u8]>, &Known)| {
+    let is_same = |key: &[u8], known: &Known| {
         now.known.get(key).is_some_and(|now| now.shard == known.shard && now.version() == known.version())
     };
-    Ok(before.known.iter().all(is_same))
+    Ok(before.known.iter().all(|(key, known)| is_same(key, known)))
 }
 
 /// Reads keys, each where it is.
@@ -159,14 +160,14 @@ async fn gather<E: Election>(
     deadline: Instant,
 ) -> Result<Gathered, Obstacle> {
     let layout = shared.layout();
-    let mut asked: BTreeMap<u16, BTreeSet<(Box<[u8]>, bool)>> = BTreeMap::new();
+    let mut asked: BTreeMap<u16, AskedKeys> = BTreeMap::new();
     for key in keys {
         asked.entry(layout.shard_of(key)).or_default().insert((key.clone(), false));
     }
     let mut gathered = Gathered::default();
     // A slot that moves is looked for at one shard, and at most at one more.
     for _ in 0..2 {
-        let mut further: BTreeMap<u16, BTreeSet<(Box<[u8]>, bool)>> = BTreeMap::new();
+        let mut further: BTreeMap<u16, AskedKeys> = BTreeMap::new();
         for (shard, fetched) in fetch(shared, std::mem::take(&mut asked), deadline).await? {
             if fetched.is_locked {
                 return Err(Obstacle::Passing(Reason::Aborted));
@@ -193,7 +194,7 @@ async fn gather<E: Election>(
 /// Asks shards for keys, all at once.
 async fn fetch<E: Election>(
     shared: &Shared<E>,
-    asked: BTreeMap<u16, BTreeSet<(Box<[u8]>, bool)>>,
+    asked: BTreeMap<u16, AskedKeys>,
     deadline: Instant,
 ) -> Result<Vec<(u16, Fetched)>, Obstacle> {
     let mut under_way = Vec::new();

@@ -38,8 +38,7 @@ impl ClusterView {
         let lower = name.to_ascii_lowercase();
         match (&lower[..], rest) {
             (b"info", []) => Reply::Text(self.info()),
-            (b"myid", []) => Reply::bulk(node_name(self.me)),
-            (b"myshardid", []) => Reply::bulk(node_name(self.me)),
+            (b"myid" | b"myshardid", []) => Reply::bulk(node_name(self.me)),
             (b"nodes", []) => Reply::Text(self.node_lines()),
             (b"slots", []) => {
                 Reply::Array(self.led().map(|(first, last, leader)| self.slots(first, last, leader)).collect())

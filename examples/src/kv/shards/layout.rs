@@ -320,7 +320,7 @@ mod tests {
         let layout = Layout::even(2);
         let moving = layout.begin(0, 1, vec![0, 7]).unwrap();
         let half = SlotMove { from: 0, to: 1, slots: vec![0, 7], generation: 2 };
-        assert_eq!(moving.moves(), [half.clone()]);
+        assert_eq!(moving.moves(), std::slice::from_ref(&half));
         assert_eq!((moving.generation(), moving.owner(7)), (2, 0));
         assert_eq!(moving.begin(0, 1, vec![0, 7]), Err(LayoutError::Moving(0)));
         let done = moving.complete(&half).unwrap();

@@ -80,7 +80,9 @@ pub fn concatenate(replies: &[BytesMut], version: Version) -> BytesMut {
     }
     let mut out = BytesMut::new();
     Encoder::new(&mut out, version).array(count);
-    items.iter().for_each(|items| out.extend_from_slice(items));
+    for items in items {
+        out.extend_from_slice(items);
+    }
     out
 }
 

@@ -183,7 +183,8 @@ impl Slots {
                 // A move that was begun again after its end.
                 (SlotChange::Leave(to), SlotState::Away(Some(other))) if to == other => SlotState::Away(Some(to)),
                 (SlotChange::Arrive, SlotState::Away(_) | SlotState::Arriving) => SlotState::Arriving,
-                (SlotChange::Arrive | SlotChange::Settle, SlotState::Owned) => SlotState::Owned,
+                (SlotChange::Arrive, SlotState::Owned)
+                | (SlotChange::Settle, SlotState::Owned | SlotState::Arriving) => SlotState::Owned,
                 (SlotChange::Release(to), SlotState::Leaving(other)) if to == other => {
                     if self.keys(*slot) > 0 {
                         return Err(SlotError::HasKeys(*slot));
@@ -191,7 +192,6 @@ impl Slots {
                     SlotState::Away(Some(to))
                 }
                 (SlotChange::Release(to), SlotState::Away(Some(other))) if to == other => SlotState::Away(Some(to)),
-                (SlotChange::Settle, SlotState::Arriving) => SlotState::Owned,
                 _ => return Err(SlotError::OtherState(*slot)),
             };
         }

@@ -185,10 +185,9 @@ impl Work {
     pub fn waits_for(&self, locked: &[u8]) -> bool {
         match self {
             Self::Entry { entry, .. } => command::is_whole(entry),
-            Self::Part { .. } => false,
             // A key that is to come would be lost.
             Self::Slots { change: SlotChange::Release(_), slots, .. } => slots.contains(&slot_of(locked)),
-            Self::Slots { .. } => false,
+            Self::Part { .. } | Self::Slots { .. } => false,
         }
     }
 
@@ -325,7 +324,9 @@ fn encode_slots(change: SlotChange, generation: u64, slots: &[u16]) -> Bytes {
     out.put_slice(&[SLOTS_CHANGE, kind]);
     out.put_u16_le(shard);
     out.put_u64_le(generation);
-    slots.iter().for_each(|slot| out.put_u16_le(*slot));
+    for slot in slots {
+        out.put_u16_le(*slot);
+    }
     out.freeze()
 }
 

@@ -4,7 +4,9 @@ use crate::kv::resp::Version;
 
 fn entry(commands: &[&[&[u8]]]) -> Bytes {
     let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
-    commands.iter().for_each(|command| entry.command(command));
+    for command in commands {
+        entry.command(command);
+    }
     entry.finish()
 }
 
