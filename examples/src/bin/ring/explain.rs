@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quorate_consistent_hash::compat::{CompatRing, RingSystem};
-use quorate_consistent_hash::{KeyHash, NodeIndex, Placement, Token};
+use quorate_consistent_hash::{KeyHash, NodeIndex, Placement, Token, jump, jump_back};
 
 use crate::Placing;
 use crate::algorithm::{Algorithm, Built};
@@ -27,11 +27,12 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let built = Built::asked(&options.placing, options.nodes.as_deref())?;
-    let text = explain(&built, options.placing.algorithm, options.key.as_bytes());
+    let text = explain(&built, &options.placing, options.key.as_bytes());
     out.write_all(text.as_bytes()).map_err(Failure::Output)
 }
 
-fn explain(built: &Built, algorithm: Option<Algorithm>, key: &[u8]) -> String {
+fn explain(built: &Built, placing: &Placing, key: &[u8]) -> String {
+    let algorithm = placing.algorithm;
     let placement = built.placement();
     let hash = placement.hash(key);
     let mut text = format!("key\t{}\n", String::from_utf8_lossy(key));
@@ -63,6 +64,9 @@ fn explain(built: &Built, algorithm: Option<Algorithm>, key: &[u8]) -> String {
         Built::Memento(_) | Built::Other(_) => {
             step("hash", &format!("{:016x} ({})", hash.0, hash.0));
             step("nodes", &placement.nodes().len().to_string());
+            if let Some((what, value)) = algorithm.and_then(|algorithm| number(algorithm, placing, hash, placement)) {
+                step(what, &value);
+            }
             step("rule", algorithm.map_or("the devices of the partition's replicas, then its handoffs", rule));
         }
     }
@@ -78,6 +82,36 @@ fn explain(built: &Built, algorithm: Option<Algorithm>, key: &[u8]) -> String {
     let names: Vec<_> = order[1..].iter().map(|&node| placement.nodes().node(node).name()).collect();
     step("then", &names.join(", "));
     text
+}
+
+/// The number that a system makes of a hash before it names the node.
+fn number(
+    algorithm: Algorithm,
+    placing: &Placing,
+    hash: KeyHash,
+    placement: &dyn Placement,
+) -> Option<(&'static str, String)> {
+    let nodes = placement.nodes();
+    let size = u64::from(placing.table_size);
+    let remainder = |count: u64| format!("{} = {} modulo {count}", hash.0 % count, hash.0);
+    // Every count of nodes at which the key changes to the newest one.
+    let path = |bucket: fn(KeyHash, u32) -> u32| {
+        let counts = 1..=u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let news = counts.filter(|&count| bucket(hash, count) == count - 1);
+        news.map(|count| format!("{} from {count} nodes on", count - 1)).collect::<Vec<_>>().join(", ")
+    };
+    Some(match algorithm {
+        Algorithm::Jump => ("number", path(jump)),
+        Algorithm::JumpBack => ("number", path(jump_back)),
+        Algorithm::Maglev => ("entry", format!("{} of {size}", (u128::from(hash.0) * u128::from(size)) >> 64)),
+        Algorithm::EnvoyMaglev => ("entry", remainder(size)),
+        Algorithm::Rabbitmq | Algorithm::Memento | Algorithm::Rendezvous => return None,
+        Algorithm::TwemproxyModula | Algorithm::Clickhouse => {
+            let weights = nodes.iter().filter_map(|(_, node)| node.weight().whole());
+            ("place", remainder(weights.map(u64::from).sum()))
+        }
+        _ => ("place", remainder(nodes.len() as u64)),
+    })
 }
 
 /// Prints the place of a hash among the parts of a ring, with the neighbours before and behind it.

@@ -405,4 +405,19 @@ fn every_algorithm_explains_its_way_to_the_owner() {
     }
     let haproxy = ring(&[("nodes", "a\nb\nc\n")], "explain user:0 --algorithm haproxy --nodes @nodes").unwrap();
     assert_eq!(field(&haproxy, "hash"), "0ce7db6d, by Sdbm, mixed once more by avalanche");
+    // The numbers on the way, of which the last is that of the owner.
+    let nodes: String = (0..40).map(|i| format!("n{i}\n")).collect();
+    let explain = |algorithm: &str| {
+        ring(&[("nodes", &nodes)], &format!("explain user:1 --algorithm {algorithm} --nodes @nodes")).unwrap()
+    };
+    for algorithm in ["jump", "jump-back"] {
+        let explained = explain(algorithm);
+        let last = field(&explained, "number").rsplit(", ").next().unwrap().split(' ').next().unwrap();
+        assert_eq!(field(&explained, "owner"), format!("n{last}"), "{explained}");
+    }
+    let explained = explain("kafka");
+    let place = field(&explained, "place").split(' ').next().unwrap();
+    assert_eq!(field(&explained, "owner"), format!("n{place}"), "{explained}");
+    assert!(field(&explain("envoy-maglev"), "entry").ends_with(" modulo 65537"));
+    assert!(field(&explain("maglev"), "entry").ends_with(" of 65537"));
 }
