@@ -22,6 +22,7 @@
 
 mod budget;
 mod call_list;
+mod folded;
 mod outlook;
 mod timed;
 mod uses;
@@ -33,6 +34,7 @@ use quorate_protocol::Random;
 
 use super::Model;
 use call_list::{CallList, HEAD, Optional};
+use folded::FoldedKeys;
 use outlook::Outlook;
 use uses::Uses;
 
@@ -106,13 +108,14 @@ struct Search<'a, M: Model> {
     outlook: Outlook,
     /// Failed attempts: the required calls in the order, the state if a remaining call can see something of it, and
     /// whether it is unseen; with the optional calls of each.
-    in_vain: HashMap<Tried<M::State>, Vec<Box<[u32]>>>,
+    in_vain: InVain<M::State>,
     remembered: usize,
     /// The furthest answer that could not be passed, as a position in the list.
     furthest: usize,
 }
 
 type Tried<S> = (u128, Option<S>, bool);
+type InVain<S> = HashMap<Tried<S>, Vec<Box<[u32]>>, FoldedKeys>;
 
 struct Step<S> {
     operation: usize,
@@ -154,7 +157,7 @@ impl<'a, M: Model> Search<'a, M> {
             outlook: Outlook::new(model, operations, &optional),
             twins: twins(model, operations, &optional),
             optional,
-            in_vain: HashMap::new(),
+            in_vain: HashMap::default(),
             remembered: 0,
             furthest: 0,
         }
