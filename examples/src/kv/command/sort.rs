@@ -7,12 +7,12 @@ use crate::kv::store::{Hash, List, Set, SortedSet, Value, WrongType, parse_doubl
 
 use super::context::{Change, View};
 use super::errors::{integer, number, syntax_error};
-use super::spec::{ONE_KEY, READ_MOVABLE, Spec, WRITE_MOVABLE};
+use super::spec::{Keys, ONE_KEY, READ_MOVABLE, Spec, WRITE_MOVABLE};
 
 type Done = Result<(), Reply>;
 
 pub(super) const COMMANDS: &[Spec] = &[
-    Spec::write("sort", -2, ONE_KEY, sort)
+    Spec::write("sort", -2, Keys::FirstAndStored(2), sort)
         .flags(WRITE_MOVABLE)
         .long()
         .about("generic", "Sorts the items of a list or set, and returns or stores them."),

@@ -176,6 +176,13 @@ impl Spec {
         self.keys == Keys::None && is_of_store && self.name != "time"
     }
 
+    /// Returns true if the command reads keys whose names it makes up: of `SORT` with patterns.
+    pub fn reads_unnamed(&self, arguments: &[&[u8]]) -> bool {
+        let is_pattern =
+            |argument: &&[u8]| argument.eq_ignore_ascii_case(b"by") || argument.eq_ignore_ascii_case(b"get");
+        self.name.starts_with("sort") && arguments.iter().skip(2).any(is_pattern)
+    }
+
     /// The keys among arguments. `None` if their number is not told rightly.
     pub fn keys_of<'a>(&self, arguments: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
         let counted = |at: usize| {

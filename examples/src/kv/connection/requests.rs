@@ -309,6 +309,9 @@ impl Connection {
         if spec.concerns_all() {
             return Some(Target::Every);
         }
+        if spec.reads_unnamed(arguments) {
+            return Some(Target::Several);
+        }
         match spec.keys {
             Keys::Range(1, 1, 1) => self.layout.target([arguments[1]]),
             _ => self.layout.target(spec.keys_of(arguments)?),

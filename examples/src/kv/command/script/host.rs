@@ -63,6 +63,7 @@ pub(super) fn functions<'scope, 'env: 'scope>(
         let mut out = Encoder::new(&mut reply, Version::Resp2);
         match refusal(&arguments, reads_only) {
             Some(text) => out.error(text.as_bytes()),
+            None if is_elsewhere(&change.borrow(), &arguments) => out.error(ELSEWHERE),
             None => execute::run(&mut change.borrow_mut(), &arguments, &mut out).map_err(Error::external)?,
         }
         convert::read(lua, &reply)
@@ -155,6 +156,18 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
     }
 }
 
+/// Returns true if the command needs a key that another shard has. In the place of keys that a script does not name,
+/// there would be none.
+fn is_elsewhere(change: &Change<'_>, arguments: &[&[u8]]) -> bool {
+    if change.store.slots().is_none() {
+        return false;
+    }
+    let Some(spec) = Spec::find(arguments[0]) else { return false };
+    let keys = spec.keys_of(arguments).unwrap_or_default();
+    let is_away = |key: &&[u8]| change.store.elsewhere(change.log_time, key, true).is_some();
+    spec.concerns_all() || spec.reads_unnamed(arguments) || keys.iter().any(is_away)
+}
+
 /// `math.random`: from the entry's number, and not from the system's.
 fn draw_number(random: &Cell<u64>, bounds: &MultiValue) -> mlua::Result<f64> {
     let bounds: Vec<f64> = bounds.iter().filter_map(Value::as_number).collect();
@@ -198,3 +211,6 @@ fn check_pattern(text: &Value, pattern: &Value) -> mlua::Result<()> {
 /// Maximum depth at which the line of an error is looked for.
 const LEVELS_MAX: usize = 100;
 const SEARCH_STEPS_MAX: u64 = 10_000_000_000;
+
+/// The error that Redis Cluster gives.
+const ELSEWHERE: &[u8] = b"ERR Script attempted to access a non local key in a cluster node";

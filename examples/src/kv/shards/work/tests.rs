@@ -88,6 +88,24 @@ fn an_entry_is_carried_out_only_if_every_key_is_here() {
     assert_eq!(run(&mut store, &[&[b"mget", here, away]]), refused);
 }
 
+/// It would find nothing, or set a key where nobody looks for it.
+#[test]
+fn a_script_uses_no_key_of_another_shard() {
+    let mut store = Store::new();
+    slots(&mut store, SlotChange::Found, &[slot_of(b"here")]);
+    for script in [
+        &b"return redis.call('set', 'away', 1)"[..],
+        b"return redis.call('sort', 'here', 'by', 'away*')",
+        b"return redis.call('dbsize')",
+    ] {
+        let ShardReply::Done(reply) = run(&mut store, &[&[b"eval", script, b"1", b"here"]]) else { panic!("no reply") };
+        assert!(reply.starts_with(b"-ERR Script attempted to access a non local key"), "{reply:?}");
+    }
+    assert_eq!(store.len(1), 0);
+    let script = b"return redis.call('set', 'here', 1)";
+    assert_eq!(run(&mut store, &[&[b"eval", script, b"1", b"here"]]), ShardReply::Done(Bytes::from("+OK\r\n")));
+}
+
 #[test]
 fn a_part_is_possible_as_long_as_nothing_that_was_read_has_changed() {
     let mut store = Store::new();
