@@ -26,7 +26,7 @@ pub struct NodeStatus {
     pub node: u64,
     /// The cluster's name.
     pub cluster: String,
-    /// Its groups; kv has one.
+    /// The groups of its shards.
     pub groups: Vec<GroupStatus>,
 }
 
@@ -207,14 +207,18 @@ pub(super) fn request<T: DeserializeOwned>(
 pub fn table(cluster: &ClusterConfig) -> (String, usize) {
     let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(node.http))).collect();
     let groups = || answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.groups);
-    let committed = groups().map(|group| group.commit_index).max().unwrap_or(0);
+    // Each shard has a log of its own.
+    let committed = |shard: u64| {
+        let of_shard = groups().filter(|group| group.group == shard);
+        of_shard.map(|group| group.commit_index).max().unwrap_or(0)
+    };
     let mut text = format!(
-        "{:<5}{:<10}{:<15}{:<8}{:<7}{:>10}{:>10}{:>10}{:>8}{:>10}\n",
-        "node", "founding", "role", "leader", "term", "last", "commit", "applied", "lag", "keys"
+        "{:<5}{:<7}{:<10}{:<15}{:<8}{:<7}{:>10}{:>10}{:>10}{:>8}{:>10}\n",
+        "node", "shard", "founding", "role", "leader", "term", "last", "commit", "applied", "lag", "keys"
     );
     for (id, answer) in &answers {
         let line = match answer {
-            Ok(status) => status.groups.iter().map(|group| line(*id, group, committed)).collect(),
+            Ok(status) => status.groups.iter().map(|group| line(*id, group, committed(group.group))).collect(),
             Err(error) => format!("{id:<5}{error}\n"),
         };
         text.push_str(&line);
@@ -227,9 +231,9 @@ fn line(id: u64, group: &GroupStatus, committed: u64) -> String {
     let GroupStatus { founding, role, term, last_index, commit_index, applied_index, keys, .. } = group;
     let founding = founding.get(..FOUNDING_DIGITS).unwrap_or(founding);
     let leader = group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string());
-    let lag = committed.saturating_sub(*applied_index);
+    let (shard, lag) = (group.group, committed.saturating_sub(*applied_index));
     let mut line = format!(
-        "{id:<5}{founding:<10}{role:<15}{leader:<8}{term:<7}{last_index:>10}{commit_index:>10}{applied_index:>10}{lag:>8}{keys:>10}"
+        "{id:<5}{shard:<7}{founding:<10}{role:<15}{leader:<8}{term:<7}{last_index:>10}{commit_index:>10}{applied_index:>10}{lag:>8}{keys:>10}"
     );
     if !group.trouble.is_empty() {
         write!(line, "  {}", group.trouble).expect("a string takes all");

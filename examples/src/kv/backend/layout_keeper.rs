@@ -79,6 +79,10 @@ impl LayoutKeeper {
         }
         if layout.generation() > shared.layout().generation() || !self.is_known() {
             *shared.layout.borrow_mut() = Arc::new(layout);
+            // Who waits for a key waits at its shard, which may be another one now.
+            for shard in &shared.shards {
+                shard.look(|shard, _| shard.state().waiters().wake_all()).await?;
+            }
         }
         self.is_known.set(true);
         self.known.notify_waiters();

@@ -212,29 +212,34 @@ impl<E: Election> Backend for ShardsBackend<E> {
     ) -> impl Future<Output = Result<Answer, Reason>> + 'static {
         let shared = Rc::clone(&self.shared);
         let deadline = Instant::now() + COMMAND_TIMEOUT;
-        let asks_about_node = batch.wants_info();
+        // Of one shard, no key is locked or elsewhere.
+        let again = (shared.shards.len() > 1).then(|| (batch.clone(), server.clone()));
+        let is_for_all = batch.wants_info() && again.is_some();
         // Asked before this returns, as in `write`.
         let first = match target {
-            Target::Shard(shard)
-                if shared.is_ready() && !shared.redirects && !(asks_about_node && shared.shards.len() > 1) =>
-            {
-                shared.shard(shard).ok().map(|it| it.read(freshness, batch.clone(), server.clone()))
+            Target::Shard(shard) if shared.is_ready() && !shared.redirects && !is_for_all => {
+                shared.shard(shard).ok().map(|it| it.read(freshness, batch, server))
             }
             _ => None,
         };
         async move {
-            if let Some(first) = first {
-                return match first.await {
-                    Ok(Read::Answer(answer)) => Ok(answer),
-                    Ok(Read::Again) => shard::read_on(&shared, batch, server, deadline).await,
-                    // The leadership of a shard may just pass to another node.
-                    Err(Reason::NoQuorum) if shared.shards.len() > 1 && freshness == Freshness::Linearizable => {
-                        shard::read_on(&shared, batch, server, deadline).await
-                    }
-                    Err(reason) => Err(reason),
-                };
+            let is_asked = first.is_some();
+            let answer = match first {
+                Some(first) => first.await,
+                None => Ok(Read::Again),
+            };
+            let (batch, server) = match (answer, again) {
+                (Ok(Read::Answer(answer)), _) => return Ok(answer),
+                (Ok(Read::Again), Some(again)) => again,
+                // The leadership of a shard may just pass to another node.
+                (Err(Reason::NoQuorum), Some(again)) if freshness == Freshness::Linearizable => again,
+                (Ok(Read::Again), None) => return Err(Reason::NoQuorum),
+                (Err(reason), _) => return Err(reason),
+            };
+            if is_asked {
+                return shard::read_on(&shared, batch, server, deadline).await;
             }
-            if asks_about_node {
+            if batch.wants_info() {
                 return every::about(&shared, batch, server).await;
             }
             Self::ready(&shared, deadline).await?;

@@ -54,7 +54,8 @@ impl Waiters {
         }
     }
 
-    pub(super) fn wake_all(&self) {
+    /// Wakes everybody.
+    pub fn wake_all(&self) {
         let wakes: Vec<Wake> = self.listed().by_key.values().cloned().collect();
         for wake in wakes {
             wake();
