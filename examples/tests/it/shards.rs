@@ -251,12 +251,6 @@ fn slots_move_while_clients_write_and_the_node_that_moves_them_dies() {
     let mut moving = shard_command(&cluster, "split 0 1").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     cluster.wait("the move has begun", || shard(&cluster, "list").1.contains("slots move from shard 0 to shard 1"));
     let mover = leader(&cluster, 0);
-    // Who waits for a key at its old shard hears of what comes at the new one.
-    let moves = |key: &String| (2048..4096).contains(&slot_of(key.as_bytes()));
-    let key = (0..10_000).map(|number| format!("queue{number}")).find(moves).unwrap();
-    let mut consumer = cluster.client(cluster.another_than(mover));
-    let line = format!("BLPOP {key} 0");
-    let waits = thread::spawn(move || ask(&mut consumer, &line));
     cluster.kill(mover);
     cluster.wait("the move is complete", || !shard(&cluster, "list").1.contains("slots move"));
     cluster.launch(mover);
@@ -266,8 +260,6 @@ fn slots_move_while_clients_write_and_the_node_that_moves_them_dies() {
     assert!(said.contains("2048 slots of 16384 move"), "{said}");
     assert!(transfers.finish() > 0);
     let written = writers.stop();
-    assert_eq!(ask(&mut cluster.client(1), &format!("RPUSH {key} item")), Answer::Integer(1));
-    assert_eq!(waits.join().unwrap(), bulks(&[&key, "item"]));
     let mut client = cluster.client(2);
     for key in written {
         assert!(matches!(ask(&mut client, &format!("GET {key}")), Answer::Bulk(_)), "{key} was acknowledged");
@@ -275,6 +267,25 @@ fn slots_move_while_clients_write_and_the_node_that_moves_them_dies() {
     assert_eq!(total(&mut client), Some(1200));
     let (code, said) = shard(&cluster, "move 0 1 16383");
     assert_eq!((code, said.contains("refused: slot 16383 is not held by that shard")), (Some(1), true), "{said}");
+}
+
+#[test]
+fn who_waits_for_a_key_hears_of_it_after_its_slot_has_moved() {
+    let cluster = cluster();
+    // The second half of the slots of shard 0.
+    let moves = |key: &String| (2048..4096).contains(&slot_of(key.as_bytes()));
+    let key = (0..10_000).map(|number| format!("queue{number}")).find(moves).unwrap();
+    let (mut consumer, mut client) = (cluster.client(2), cluster.client(2));
+    let line = format!("BLPOP {key} 0");
+    let waits = thread::spawn(move || ask(&mut consumer, &line));
+    cluster.wait("the client waits", || {
+        let Answer::Bulk(info) = ask(&mut client, "INFO clients") else { panic!("no text") };
+        String::from_utf8_lossy(&info).contains("blocked_clients:1")
+    });
+    let (code, said) = shard(&cluster, "split 0 1");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(ask(&mut cluster.client(1), &format!("RPUSH {key} item")), Answer::Integer(1));
+    assert_eq!(waits.join().unwrap(), bulks(&[&key, "item"]));
 }
 
 #[test]
