@@ -81,10 +81,10 @@ fn rule_28_blocking_work_is_done_on_the_logs_own_threads() {
     while completions.recv().unwrap().loads.is_empty() {}
     assert!(thread.metrics().log.rotations > 1);
     thread.close().unwrap();
-    assert_eq!(
-        gate.callers().into_iter().collect::<Vec<_>>(),
-        ["quorate-log", "quorate-log-next", "quorate-log-reads"]
-    );
+    let mut callers = gate.callers().into_iter().collect::<Vec<_>>();
+    // On a busy machine the thread that fills the next segment may never be in time. Then the first does its work.
+    callers.retain(|caller| caller != "quorate-log-next");
+    assert_eq!(callers, ["quorate-log", "quorate-log-reads"]);
 }
 
 /// A bug in the log ends neither its thread nor the process: waiting and later callers get an error, and none hangs.
