@@ -159,7 +159,7 @@ async fn cluster_view<E: Election>(shared: &Shared<E>, batch: &ReadBatch) -> Res
     let keys_in_slot = match counted {
         Some(slot) => {
             let owner = shared.shard(layout.owner(slot))?;
-            owner.look(move |shard, _| shard.state().keys_in_slot(slot)).await?
+            owner.look(Freshness::Local, move |shard, _| shard.state().keys_in_slot(slot)).await?
         }
         None => 0,
     };
@@ -180,7 +180,8 @@ pub(super) async fn about<E: Election>(
 ) -> Result<Answer, Reason> {
     server.cluster = Some(cluster_view(shared, &batch).await?);
     for shard in &shared.shards[1..] {
-        let keyspace = shard.look(|shard, context| Keyspace::of(shard.state(), context.log_time.0)).await?;
+        let keyspace =
+            shard.look(Freshness::Local, |shard, context| Keyspace::of(shard.state(), context.log_time.0)).await?;
         server.other_shards = server.other_shards + keyspace;
     }
     match shared.shards[0].read(Freshness::Local, batch, server).await? {

@@ -1,7 +1,6 @@
 //! Keeps this node's copy of the layout.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::layout_register::LayoutRegister;
 use super::{LocalShard, Shared, Tried};
-use crate::kv::connection::{Reason, Written};
+use crate::kv::connection::{Freshness, Reason, Written};
 use crate::kv::shards::layout::Layout;
 use crate::kv::shards::work::Work;
 use crate::kv::store::SlotChange;
@@ -21,12 +20,12 @@ use crate::kv::store::SlotChange;
 pub(super) struct LayoutKeeper {
     register: LayoutRegister,
     is_known: Cell<bool>,
-    known: Rc<Notify>,
+    known: Notify,
 }
 
 impl LayoutKeeper {
     pub(super) fn new(register: LayoutRegister) -> Self {
-        Self { register, is_known: Cell::new(false), known: Rc::default() }
+        Self { register, is_known: Cell::new(false), known: Notify::new() }
     }
 
     /// Returns true once the layout was read.
@@ -81,7 +80,7 @@ impl LayoutKeeper {
             *shared.layout.borrow_mut() = Arc::new(layout);
             // Who waits for a key waits at its shard, which may be another one now.
             for shard in &shared.shards {
-                shard.look(|shard, _| shard.state().waiters().wake_all()).await?;
+                shard.look(Freshness::Local, |shard, _| shard.state().waiters().wake_all()).await?;
             }
         }
         self.is_known.set(true);
@@ -91,7 +90,7 @@ impl LayoutKeeper {
 
     /// Writes the first layout. A store that was one shard stays in that shard until slots are moved.
     async fn begin<E: Election>(&self, shared: &Shared<E>) -> Result<(), Reason> {
-        let is_used = shared.shards[0].look_fresh(|shard, _| shard.state().is_used()).await?;
+        let is_used = shared.shards[0].look(Freshness::Linearizable, |shard, _| shard.state().is_used()).await?;
         let shards = u16::try_from(shared.shards.len()).expect("at most 256");
         let first = if is_used { Layout::grown(shards) } else { Layout::even(shards) };
         // Whatever comes of it, the next look shows what the layout is.
@@ -102,7 +101,7 @@ impl LayoutKeeper {
 
 /// Tells a shard which slots it holds, if it does not know.
 async fn found<E: Election>(replica: &LocalShard<E>, shard: u16, layout: &Layout) -> Result<(), Reason> {
-    if replica.look(|shard, _| shard.state().slots().is_some()).await? {
+    if replica.look(Freshness::Local, |shard, _| shard.state().slots().is_some()).await? {
         return Ok(());
     }
     // Slots that move are held by the shard from which they move until it has released them.

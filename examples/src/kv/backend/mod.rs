@@ -64,7 +64,7 @@ struct Shared<E: Election> {
     clients: BTreeMap<u64, SocketAddr>,
     peers: Peers,
     /// Told when the layout that this node has is known to be old.
-    outdated: Rc<Notify>,
+    outdated: Notify,
 }
 
 /// The node that a backend serves on.
@@ -107,7 +107,7 @@ impl<E: Election> ShardsBackend<E> {
             commits: has_several.then(|| Commits::new(node, id, founders, shards)),
             clients,
             peers,
-            outdated: Rc::default(),
+            outdated: Notify::new(),
         };
         Self { shared: Rc::new(shared) }
     }

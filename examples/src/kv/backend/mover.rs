@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::commit::Committed;
 use super::{COMMAND_TIMEOUT, Shared, Tried};
-use crate::kv::connection::{Reason, Written};
+use crate::kv::connection::{Freshness, Reason, Written};
 use crate::kv::shards::layout::SlotMove;
 use crate::kv::shards::work::{Effect, Part, Work};
 use crate::kv::store::{Record, SlotChange};
@@ -75,7 +75,7 @@ async fn move_keys<E: Election>(shared: &Shared<E>, change: &SlotMove) -> Result
     let mut cursor = 0;
     loop {
         let wanted = slots.clone();
-        let found = from.look_fresh(move |shard, context| {
+        let found = from.look(Freshness::Linearizable, move |shard, context| {
             let mut cursor = cursor;
             let (mut records, mut bytes) = (Vec::new(), 0);
             for _ in 0..STEPS_AT_ONCE {
@@ -101,8 +101,9 @@ async fn move_keys<E: Election>(shared: &Shared<E>, change: &SlotMove) -> Result
             break;
         }
     }
-    let left =
-        from.look_fresh(move |shard, _| slots.iter().map(|slot| u64::from(shard.state().keys_in_slot(*slot))).sum());
+    let left = from.look(Freshness::Linearizable, move |shard, _| {
+        slots.iter().map(|slot| u64::from(shard.state().keys_in_slot(*slot))).sum()
+    });
     let left: u64 = left.await?;
     if left > 0 {
         sleep(GLANCE).await;

@@ -127,11 +127,7 @@ impl<E: Election> LocalShard<E> {
             let at = At { log_time: context.log_time.0, now: context.now.0 };
             Read::Answer(batch.answer(shard.state(), at, &server))
         };
-        let answer = match freshness {
-            Freshness::Linearizable => self.replica.read(read),
-            Freshness::Local => self.replica.read_local(read),
-        };
-        async move { answer.await.map_err(|error| not_read(&error)) }
+        self.look(freshness, read)
     }
 
     /// Answers a read that concerns all keys of the shard, once the transactions have ended that were prepared before:
@@ -151,11 +147,7 @@ impl<E: Election> LocalShard<E> {
             let at = At { log_time: context.log_time.0, now: context.now.0 };
             WholeRead::Answer(batch.answer(shard.state(), at, &ServerInfo::default()))
         };
-        let answer = match freshness {
-            Freshness::Linearizable => self.replica.read(read),
-            Freshness::Local => self.replica.read_local(read),
-        };
-        async move { answer.await.map_err(|error| not_read(&error)) }
+        self.look(freshness, read)
     }
 
     fn read_or_wait<F: Fn() + Send + Sync + 'static>(
@@ -171,16 +163,12 @@ impl<E: Election> LocalShard<E> {
             let at = At { log_time: context.log_time.0, now: context.now.0 };
             Read::Answer(batch.answer_or_wait(shard.state(), at, wake))
         };
-        let answer = match freshness {
-            Freshness::Linearizable => self.replica.read(read),
-            Freshness::Local => self.replica.read_local(read),
-        };
-        async move { answer.await.map_err(|error| not_read(&error)) }
+        self.look(freshness, read)
     }
 
     /// Reads keys for a transaction. `asks` is set for those of slots that move to this shard.
     pub(super) fn fetch(&self, keys: AskedKeys) -> impl Future<Output = Result<Fetched, Reason>> + 'static + use<E> {
-        let answer = self.replica.read(move |shard: &Shard, context: ReadContext| {
+        self.look(Freshness::Linearizable, move |shard, context| {
             let (store, log_time) = (shard.state(), context.log_time.0);
             let scripts = Arc::clone(store.scripts());
             let mut fetched =
@@ -195,25 +183,19 @@ impl<E: Election> LocalShard<E> {
                 }
             }
             fetched
-        });
-        async move { answer.await.map_err(|error| not_read(&error)) }
+        })
     }
 
-    /// Looks at the shard as this node has it.
+    /// Looks at the shard, as it is now or as this node has it.
     pub(super) fn look<R: 'static, F: FnOnce(&Shard, ReadContext) -> R + 'static>(
         &self,
+        freshness: Freshness,
         look: F,
     ) -> impl Future<Output = Result<R, Reason>> + 'static + use<E, R, F> {
-        let answer = self.replica.read_local(look);
-        async move { answer.await.map_err(|error| not_read(&error)) }
-    }
-
-    /// Looks at the shard as it is now.
-    pub(super) fn look_fresh<R: 'static, F: FnOnce(&Shard, ReadContext) -> R + 'static>(
-        &self,
-        look: F,
-    ) -> impl Future<Output = Result<R, Reason>> + 'static + use<E, R, F> {
-        let answer = self.replica.read(look);
+        let answer = match freshness {
+            Freshness::Linearizable => self.replica.read(look),
+            Freshness::Local => self.replica.read_local(look),
+        };
         async move { answer.await.map_err(|error| not_read(&error)) }
     }
 
@@ -222,7 +204,7 @@ impl<E: Election> LocalShard<E> {
         keys: Vec<Box<[u8]>>,
         wake: F,
     ) -> impl Future<Output = Result<Wait, Reason>> + 'static + use<E, F> {
-        self.look(move |shard, _| shard.state().waiters().wait(keys, wake))
+        self.look(Freshness::Local, move |shard, _| shard.state().waiters().wait(keys, wake))
     }
 
     pub(super) fn status(&self) -> CallAnswer<ReplicaStatus> {
