@@ -36,14 +36,17 @@ async fn leads<E: Election>(shared: &Shared<E>, shard: u16) -> bool {
     shard.status().await.is_ok_and(|status| status.log.role == Role::Leader)
 }
 
-/// Carries out a move from wherever it stands. Each step that was done before is done again without effect.
+/// Carries out a move from wherever it stands. Each step that was done before is done again without effect. If keys are
+/// left after a round, the others have their turn before the next one.
 async fn carry_out<E: Election>(shared: &Shared<E>, change: &SlotMove) -> Result<(), Reason> {
     let SlotMove { from, to, slots, generation } = change;
     let step = |change| Work::Slots { change, generation: *generation, slots: slots.clone() };
-    tracing::info!(from, to, slots = slots.len(), "slots move");
+    tracing::debug!(from, to, slots = slots.len(), "slots move");
     ask(shared, *to, &step(SlotChange::Arrive)).await?;
     ask(shared, *from, &step(SlotChange::Leave(*to))).await?;
-    while move_keys(shared, change).await? > 0 {}
+    if move_keys(shared, change).await? > 0 {
+        return Ok(());
+    }
     ask(shared, *from, &step(SlotChange::Release(*to))).await?;
     ask(shared, *to, &step(SlotChange::Settle)).await?;
     let keeper = shared.keeper.as_ref().ok_or(Reason::NoQuorum)?;
@@ -104,11 +107,7 @@ async fn move_keys<E: Election>(shared: &Shared<E>, change: &SlotMove) -> Result
     let left = from.look(Freshness::Linearizable, move |shard, _| {
         slots.iter().map(|slot| u64::from(shard.state().keys_in_slot(*slot))).sum()
     });
-    let left: u64 = left.await?;
-    if left > 0 {
-        sleep(GLANCE).await;
-    }
-    Ok(left)
+    left.await
 }
 
 /// Divides records so that each part fits an entry, unless one record alone does not.

@@ -249,9 +249,9 @@ pub(super) async fn write_on<E: Election>(
             }
             Tried::Locked | Tried::Changed | Tried::NotTaken | Tried::Anew => {}
         }
-        if !matches!(tried, Tried::Anew | Tried::Elsewhere(Elsewhere::Asked(_) | Elsewhere::Moved(_)))
-            && !pause(attempt, deadline).await
-        {
+        // Who was told another shard goes there at once, but not to and fro for ever.
+        let is_told = matches!(tried, Tried::Anew | Tried::Elsewhere(Elsewhere::Asked(_) | Elsewhere::Moved(_)));
+        if (!is_told || attempt >= HOPS_AT_ONCE) && !pause(attempt, deadline).await {
             break;
         }
         if Instant::now() > deadline {
@@ -270,6 +270,9 @@ pub(super) async fn write_on<E: Election>(
     }
     Written::NotApplied(reason)
 }
+
+/// Shards to which an entry goes one after another without a pause: the one that had the slot, and the one that has it.
+const HOPS_AT_ONCE: u32 = 2;
 
 /// Goes on with reads that their shard did not answer at once.
 pub(super) async fn read_on<E: Election>(

@@ -243,7 +243,7 @@ impl Connection {
         // The reply may be as long as a value, so such a write has a group of its own.
         let returns_old = |argument: &&[u8]| argument.eq_ignore_ascii_case(b"get");
         let is_alone = spec.is_long || spec.name == "set" && arguments.iter().skip(3).any(returns_old);
-        let target = self.target(arguments).unwrap_or(Target::Shard(0));
+        let target = self.target_of(spec, arguments).unwrap_or(Target::Shard(0));
         let is_alone = is_alone || !matches!(target, Target::Shard(_));
         if self.reading > 0 || (is_alone && group.is_some()) || (group.is_none() && !self.may_write(target)) {
             return None;
@@ -302,10 +302,13 @@ impl Connection {
 
     /// The shard with the keys of a request. `None` if it has no keys, so that any may carry it out.
     fn target(&self, arguments: &[&[u8]]) -> Option<Target> {
+        self.target_of(Spec::find(arguments[0])?, arguments)
+    }
+
+    fn target_of(&self, spec: &Spec, arguments: &[&[u8]]) -> Option<Target> {
         if self.layout.shards() == 1 {
             return Some(Target::Shard(0));
         }
-        let spec = Spec::find(arguments[0])?;
         if spec.concerns_all() {
             return Some(Target::Every);
         }
