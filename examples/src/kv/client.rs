@@ -1,12 +1,14 @@
 //! A client of one connection that waits for its answers, for the tour and the tests. Not meant to be fast.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
+
+use super::address;
 
 /// A connection to a server that speaks RESP2.
 #[derive(Debug)]
@@ -37,8 +39,8 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub fn connect(address: SocketAddr, patience: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, patience)?;
+    pub fn connect(to: impl ToSocketAddrs, patience: Duration) -> io::Result<Self> {
+        let stream = address::connect(to, patience)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_runtime::ServerOpenError;
 use quorate_runtime::shell::DirectoryError;
 
-use super::config::{ClusterConfig, ConfigError, Engine, Exposure, NodeConfig};
+use super::config::{ClusterConfig, ConfigError, Engine, Exposure, Listeners};
 use super::descriptors;
 use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
@@ -94,7 +94,7 @@ impl LocalCluster {
     /// # Panics
     /// When there is no such node.
     pub fn client_of(&self, id: u64) -> SocketAddr {
-        self.config.nodes[&id].client
+        self.config.nodes[&id].client.resolve().expect("it is written as a number")
     }
 
     /// The nodes that run.
@@ -117,7 +117,7 @@ impl LocalCluster {
 
     /// A running node's status of its group.
     pub fn group_of(&self, id: u64) -> Option<GroupStatus> {
-        status::fetch(self.config.nodes.get(&id)?.http).ok()?.groups.pop()
+        status::fetch(&self.config.nodes.get(&id)?.http).ok()?.groups.pop()
     }
 
     /// Stops a node as a crash would.
@@ -155,7 +155,7 @@ impl LocalCluster {
     }
 
     fn options(&self, id: u64) -> Result<NodeOptions, ClusterError> {
-        let NodeConfig { client, http, .. } = self.config.node(id, Exposure::Loopback)?;
+        let Listeners { peer, client, http } = self.config.listeners(id, Exposure::Loopback)?;
         Ok(NodeOptions {
             spin: Duration::ZERO,
             cluster: self.config.name.clone(),
@@ -169,6 +169,7 @@ impl LocalCluster {
             engine: self.config.engine,
             shards: self.config.shards,
             redirect: self.config.redirect,
+            peer,
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })

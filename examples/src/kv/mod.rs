@@ -10,6 +10,7 @@
 //! nodes. [`client`] is the client's end of a connection.
 
 mod accept;
+pub mod address;
 pub mod backend;
 pub mod client;
 pub mod clients;

@@ -27,6 +27,7 @@ use quorate_two_phase_commit::manager::core::ManagerCore;
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
+use super::address::Address;
 use super::backend::{
     COMMIT_CHANNEL, LAYOUT_GROUP, LayoutRegister, Place, ShardsBackend, commit_group, commit_settings, shard_group,
     shard_resources,
@@ -50,11 +51,11 @@ pub struct NodeOptions {
     /// This node's id.
     pub id: u64,
     /// The addresses for other nodes, by node id, this one included.
-    pub peers: BTreeMap<u64, SocketAddr>,
+    pub peers: BTreeMap<u64, Address>,
     /// The nodes that do not begin the cluster.
     pub joining: BTreeSet<u64>,
     /// The addresses for clients, by node id. Clients that ask for the leader get its address.
-    pub clients: BTreeMap<u64, SocketAddr>,
+    pub clients: BTreeMap<u64, Address>,
     /// Maximum number of connected clients.
     pub clients_max: usize,
     /// The folder of all data. This node's data are in a subfolder named by its id.
@@ -69,6 +70,8 @@ pub struct NodeOptions {
     pub shards: u16,
     /// A command for a shard that another node leads is answered by its address.
     pub redirect: bool,
+    /// The address at which it listens for other nodes.
+    pub peer: SocketAddr,
     /// The listener for clients.
     pub client: TcpListener,
     /// The listener of the http port, and the metrics that `/metrics` shows.
@@ -265,13 +268,13 @@ impl Drop for RunningNode {
 }
 
 fn builder<E: Election>(options: &NodeOptions) -> ServerBuilder {
-    let NodeOptions { cluster, peers, joining, data, snapshot_entries, spin, shards, .. } = options;
+    let NodeOptions { cluster, peers, peer, joining, data, snapshot_entries, spin, shards, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
-    let builder = Server::builder(cluster, data).spin(*spin);
+    let builder = Server::builder(cluster, data).listen(peer.to_string()).spin(*spin);
     let builder = match shards {
         1 => builder.replica_with::<LogCore<E>, Shard>(
             shard_group(0),
@@ -352,7 +355,7 @@ pub fn skip_command(
 /// A node's listener and limits for clients, and the other nodes' addresses for clients.
 struct Clients {
     listener: TcpListener,
-    addresses: BTreeMap<u64, SocketAddr>,
+    addresses: BTreeMap<u64, Address>,
     count_max: usize,
     /// The nodes that began the cluster.
     founders: Vec<u64>,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use quorate_protocol::{Role as LogRole, VotingBar};
@@ -13,6 +12,7 @@ use quorate_runtime::replica::Obstacle;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::address::{self, Address};
 use super::command::{About, Role};
 use super::config::ClusterConfig;
 use super::members::{MemberStatus, PeerStatus};
@@ -124,11 +124,11 @@ impl GroupStatus {
 }
 
 /// The node's part in `INFO` and `HELLO`.
-pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, SocketAddr>) -> About {
+pub(super) fn about(status: &ReplicaStatus, clients: &BTreeMap<u64, Address>) -> About {
     let log = &status.log;
     let role = match log.role {
         LogRole::Leader if status.halted.is_none() => Role::Master,
-        _ => Role::Replica { master: log.leader.and_then(|leader| clients.get(&leader.0)).copied() },
+        _ => Role::Replica { master: log.leader.and_then(|leader| clients.get(&leader.0)).cloned() },
     };
     let lines = vec![
         ("quorate_node", log.node.to_string()),
@@ -174,18 +174,18 @@ pub enum StatusError {
 ///
 /// # Errors
 /// When the node is not reached, or something else answers.
-pub fn fetch(http: SocketAddr) -> Result<NodeStatus, StatusError> {
+pub fn fetch(http: &Address) -> Result<NodeStatus, StatusError> {
     request(http, "GET /status", "", PATIENCE)
 }
 
 /// Sends a request to a node's http port, and returns its answer. Waits at most `patience` for each read.
 pub(super) fn request<T: DeserializeOwned>(
-    http: SocketAddr,
+    http: &Address,
     what: &str,
     body: &str,
     patience: Duration,
 ) -> Result<T, StatusError> {
-    let mut stream = TcpStream::connect_timeout(&http, PATIENCE)?;
+    let mut stream = address::connect(http, PATIENCE)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let length = body.len();
@@ -205,7 +205,7 @@ pub(super) fn request<T: DeserializeOwned>(
 
 /// The state of all nodes as a table, and how many of them were reached.
 pub fn table(cluster: &ClusterConfig) -> (String, usize) {
-    let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(node.http))).collect();
+    let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(&node.http))).collect();
     let groups = || answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.groups);
     // Each shard has a log of its own.
     let committed = |shard: u64| {

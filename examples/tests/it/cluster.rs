@@ -37,14 +37,20 @@ impl Cluster {
     /// As [`Cluster::describe`], with further nodes that join.
     pub(crate) fn describe_with_joining(nodes: u64, joining: u64, more: &str) -> Self {
         let mut cluster = Self::describe(nodes + joining, more);
-        let path = cluster.config_path();
-        let mut text = fs::read_to_string(&path).unwrap();
-        for id in nodes + 1..=nodes + joining {
-            text = text.replace(&format!("id = {id}\n"), &format!("id = {id}\njoin = true\n"));
-        }
-        fs::write(&path, text).unwrap();
-        cluster.config = ClusterConfig::read(&path).unwrap();
+        cluster.edit(|mut text| {
+            for id in nodes + 1..=nodes + joining {
+                text = text.replace(&format!("id = {id}\n"), &format!("id = {id}\njoin = true\n"));
+            }
+            text
+        });
         cluster
+    }
+
+    /// Changes the cluster file.
+    pub(crate) fn edit(&mut self, change: impl FnOnce(String) -> String) {
+        let path = self.config_path();
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+        self.config = ClusterConfig::read(&path).unwrap();
     }
 
     pub(crate) fn describe_at(nodes: u64, data: &Path, more: &str) -> Self {
@@ -146,11 +152,11 @@ impl Cluster {
     }
 
     pub(crate) fn node(&self, id: u64) -> NodeConfig {
-        self.config.nodes[&id]
+        self.config.nodes[&id].clone()
     }
 
     pub(crate) fn clients(&self) -> Vec<SocketAddr> {
-        self.config.nodes.values().map(|node| node.client).collect()
+        self.config.nodes.values().map(|node| node.client.resolve().unwrap()).collect()
     }
 
     pub(crate) fn data(&self, id: u64) -> PathBuf {
@@ -192,14 +198,14 @@ impl Cluster {
         let address = self.node(id).client;
         let mut client = None;
         self.wait(&format!("node {id} takes clients"), || {
-            client = Client::connect(address, PATIENCE).ok();
+            client = Client::connect(&address, PATIENCE).ok();
             client.is_some()
         });
         client.unwrap()
     }
 
     pub(crate) fn group(&self, id: u64) -> Option<GroupStatus> {
-        status::fetch(self.node(id).http).ok()?.groups.pop()
+        status::fetch(&self.node(id).http).ok()?.groups.pop()
     }
 
     /// Waits until all running nodes agree on a leader that runs.

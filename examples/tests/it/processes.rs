@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -142,6 +143,31 @@ fn without_a_majority_commands_fail_and_local_reads_go_on() {
     assert!(matches!(client.ask(&[b"INFO", b"replication"]).unwrap(), Answer::Bulk(_)));
     assert_eq!(client.ask(&[b"READWRITE"]).unwrap(), ok());
     assert_eq!(client.ask(&[b"GET", b"key"]).unwrap(), Answer::Error("NOQUORUM not applied".to_owned()));
+}
+
+#[test]
+fn nodes_may_have_names_and_listen_elsewhere() {
+    let mut cluster = Cluster::describe(3, "");
+    cluster.edit(|text| {
+        // The name is that of one address, so its ports are drawn there, and all are held until the last is drawn.
+        let mut held = Vec::new();
+        let line = |line: &str| match line.split_once(" = \"127.") {
+            Some((key, _)) => {
+                held.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+                format!("{key} = \"localhost:{}\"\n", held.last().unwrap().local_addr().unwrap().port())
+            }
+            None => format!("{line}\n"),
+        };
+        text.lines().map(line).collect::<String>().replace("[[node]]", "[[node]]\nbind = \"127.0.0.1\"")
+    });
+    cluster.start_all();
+    let leader = cluster.leader();
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    let mut client = cluster.client(follower);
+    assert_eq!(client.ask(&[b"SET", b"key", b"value"]).unwrap(), ok());
+    // Clients are told the name.
+    let Answer::Array(role) = client.ask(&[b"ROLE"]).unwrap() else { panic!("ROLE is a list") };
+    assert_eq!(role[1], bulk("localhost"));
 }
 
 #[test]

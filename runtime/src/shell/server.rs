@@ -45,6 +45,7 @@ pub struct ServerBuilder {
     cluster: String,
     nodes: BTreeMap<NodeId, String>,
     joining: BTreeSet<NodeId>,
+    listen: Option<String>,
     groups: BTreeMap<GroupId, MakeGroup>,
     reopen: ReopenGroup,
     repeated: Option<ServerConfigError>,
@@ -76,6 +77,7 @@ impl Server {
             cluster: cluster.into(),
             nodes: BTreeMap::new(),
             joining: BTreeSet::new(),
+            listen: None,
             groups: BTreeMap::new(),
             reopen: Box::new(|_| None),
             repeated: None,
@@ -144,6 +146,13 @@ impl ServerBuilder {
         let mut builder = self.node(id, address);
         builder.joining.insert(NodeId(id));
         builder
+    }
+
+    /// Listens at this address, as `host:port`, in place of the one at which the peers reach this node. For a node
+    /// behind a translation of addresses, or in a container.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
     }
 
     /// Adds a group. Every node of the cluster must have the same groups. All nodes but the joining ones are the first
@@ -245,7 +254,7 @@ impl ServerBuilder {
     pub async fn open(self, id: u64) -> Result<Server, ServerOpenError> {
         let id = NodeId(id);
         self.check(id)?;
-        let address = self.nodes[&id].clone();
+        let address = self.listen.clone().unwrap_or_else(|| self.nodes[&id].clone());
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
         let (settings, read_addresses, spin) = (self.tcp, self.read_addresses.clone(), self.spin);

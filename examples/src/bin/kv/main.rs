@@ -35,6 +35,8 @@ enum Command {
     Demo(DemoArguments),
     /// Runs one node of a cluster until a signal stops it
     Serve(ServeArguments),
+    /// Checks a cluster file, and names the place of each mistake
+    Check(CheckArguments),
     /// Shows the status of each node of a cluster
     Status(StatusArguments),
     /// Shows or changes the members of a running cluster
@@ -78,6 +80,13 @@ struct ServeArguments {
 }
 
 #[derive(Args)]
+struct CheckArguments {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+}
+
+#[derive(Args)]
 struct StatusArguments {
     /// The cluster file
     #[arg(long)]
@@ -112,6 +121,7 @@ fn main() -> ExitCode {
         None => demo(&arguments.demo),
         Some(Command::Demo(demo_arguments)) => demo(&demo_arguments),
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
+        Some(Command::Check(check_arguments)) => check(&check_arguments),
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
         Some(Command::Member(member_arguments)) => member::run(&member_arguments),
         Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
@@ -141,6 +151,17 @@ fn serve(arguments: &ServeArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
     let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
     serve::run(&config, arguments.node, exposure, arguments.spin)
+}
+
+fn check(arguments: &CheckArguments) -> CommandResult {
+    let config = ClusterConfig::read(&arguments.config)?;
+    let joining = config.joining().len();
+    let joining = if joining == 0 { String::new() } else { format!(", {joining} of which join later") };
+    let (nodes, shards, engine) = (config.nodes.len(), config.shards, config.engine);
+    let text = format!("{}: {nodes} nodes{joining}, shards: {shards}, engine: {engine}\n", arguments.config.display());
+    // The reader may close the pipe before the end.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
 }
 
 fn print_status(arguments: &StatusArguments) -> CommandResult {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs the node until a signal stops it. If it stops by itself, that is an error.
 pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bool) -> Result<(), Box<dyn Error>> {
-    let node = config.node(id, exposure)?;
+    let at = config.listeners(id, exposure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // From here on closing the terminal does not end the process. Until the node runs, a signal to stop ends the
     // process at once.
@@ -31,8 +31,9 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         engine: config.engine,
         shards: config.shards,
         redirect: config.redirect,
-        client: bind(node.client)?,
-        http: Some((bind(node.http)?, metrics)),
+        peer: at.peer,
+        client: bind(at.client)?,
+        http: Some((bind(at.http)?, metrics)),
     };
     let mut running = RunningNode::start(options)?;
     runtime.block_on(async {

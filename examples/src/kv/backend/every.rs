@@ -165,7 +165,7 @@ async fn cluster_view<E: Election>(shared: &Shared<E>, batch: &ReadBatch) -> Res
     };
     Ok(ClusterView {
         me: shared.id.0,
-        nodes: shared.clients.iter().map(|(id, address)| (*id, *address)).collect(),
+        nodes: shared.clients.iter().map(|(id, address)| (*id, address.clone())).collect(),
         runs: layout.runs().into_iter().map(|(first, last, shard)| (first, last, led(shard))).collect(),
         generation: layout.generation(),
         keys_in_slot,

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use quorate_runtime::shell::LocalHandle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::address::Address;
 use super::command::{About, Answer, ReadBatch, Role, ServerInfo, keys_of_entry};
 use super::connection::{Freshness, Reason, Written};
 use super::peers::Peers;
@@ -61,7 +61,7 @@ struct Shared<E: Election> {
     keeper: Option<LayoutKeeper>,
     commits: Option<Commits<E>>,
     /// The address for clients of each node.
-    clients: BTreeMap<u64, SocketAddr>,
+    clients: BTreeMap<u64, Address>,
     peers: Peers,
     /// Told when the layout that this node has is known to be old.
     outdated: Notify,
@@ -78,7 +78,7 @@ pub struct Place {
     /// The nodes that began the cluster.
     pub founders: Vec<u64>,
     /// The addresses for clients of all nodes.
-    pub clients: BTreeMap<u64, SocketAddr>,
+    pub clients: BTreeMap<u64, Address>,
     /// Number of shards.
     pub shards: u16,
     /// A command for a shard that another node leads is answered by its address (`redirect` in the cluster file).
@@ -154,7 +154,7 @@ impl<E: Election> Shared<E> {
         }
         let leader = self.shard(shard).ok()?.status().await.ok()?.log.leader?;
         let to = self.clients.get(&leader.0).filter(|_| leader != self.id)?;
-        Some(Reason::Moved { slot: slot()?, to: *to })
+        Some(Reason::Moved { slot: slot()?, to: to.clone() })
     }
 
     /// The layout names another shard than the shards themselves.

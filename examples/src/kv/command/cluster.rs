@@ -1,8 +1,8 @@
 //! `CLUSTER`: which node leads the shard of which slot, for clients that go straight there.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
+use crate::kv::address::Address;
 use crate::kv::resp::Reply;
 use crate::kv::store::{SLOTS, parse_integer, slot_of};
 
@@ -14,7 +14,7 @@ pub struct ClusterView {
     /// This node.
     pub me: u64,
     /// Each node with its address for clients.
-    pub nodes: Vec<(u64, SocketAddr)>,
+    pub nodes: Vec<(u64, Address)>,
     /// Runs of slots of one shard: first slot, last slot, and the leader of the shard, if one is known.
     pub runs: Vec<(u16, u16, Option<u64>)>,
     /// Number of changes of the layout.
@@ -84,11 +84,11 @@ impl ClusterView {
     fn slots(&self, first: u16, last: u16, leader: u64) -> Reply {
         let number = |number: u16| Reply::Integer(i64::from(number));
         let mut reply = vec![number(first), number(last)];
-        let leads = |(id, _): &&(u64, SocketAddr)| *id == leader;
+        let leads = |(id, _): &&(u64, Address)| *id == leader;
         let others = self.nodes.iter().filter(|node| !leads(node));
         for (id, address) in self.nodes.iter().filter(leads).chain(others) {
             let place = vec![
-                Reply::bulk(address.ip().to_string()),
+                Reply::bulk(address.host()),
                 number(address.port()),
                 Reply::bulk(node_name(*id)),
                 Reply::Array(Vec::new()),
@@ -110,8 +110,8 @@ impl ClusterView {
             Reply::Map(vec![
                 pair("id", Reply::bulk(node_name(*node))),
                 pair("port", Reply::Integer(i64::from(address.port()))),
-                pair("ip", Reply::bulk(address.ip().to_string())),
-                pair("endpoint", Reply::bulk(address.ip().to_string())),
+                pair("ip", Reply::bulk(address.host())),
+                pair("endpoint", Reply::bulk(address.host())),
                 pair("role", Reply::bulk(if is_master(*node) { "master" } else { "replica" })),
                 pair("replication-offset", Reply::Integer(0)),
                 pair("health", Reply::bulk("online")),
@@ -134,7 +134,7 @@ impl ClusterView {
                 _ => ("master", "-".to_owned()),
             };
             let (name, port, generation) = (node_name(*id), address.port(), self.generation);
-            write!(text, "{name} {}:{port}@{port} {myself}{role} {master} 0 0 {generation} connected", address.ip())
+            write!(text, "{name} {}:{port}@{port} {myself}{role} {master} 0 0 {generation} connected", address.host())
                 .expect("a string takes all");
             for (first, last, _) in runs {
                 let run = if first == last { format!(" {first}") } else { format!(" {first}-{last}") };
@@ -163,7 +163,7 @@ mod tests {
     use crate::kv::resp::{Encoder, Version};
 
     fn view() -> ClusterView {
-        let node = |id: u64| (id, SocketAddr::from(([127, 0, 0, 1], 7000 + u16::try_from(id).unwrap())));
+        let node = |id: u64| (id, format!("127.0.0.1:{}", 7000 + id).parse().unwrap());
         ClusterView {
             me: 2,
             nodes: vec![node(1), node(2), node(3)],

@@ -1,9 +1,9 @@
 //! `INFO`.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::ops::Add;
 
+use crate::kv::address::Address;
 use crate::kv::process::Process;
 use crate::kv::resp::{Reply, Version};
 use crate::kv::store::Store;
@@ -88,7 +88,7 @@ pub struct About {
 }
 
 /// A node's role in Redis's words. Each node takes writes and answers reads, in any role.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Role {
     /// It leads.
     #[default]
@@ -96,12 +96,12 @@ pub enum Role {
     /// It does not lead.
     Replica {
         /// The leader's address for clients, if a leader is known.
-        master: Option<SocketAddr>,
+        master: Option<Address>,
     },
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Master => "master",
             Self::Replica { .. } => "slave",
@@ -109,12 +109,12 @@ impl Role {
     }
 
     /// The reply to `ROLE`. Places in the log of replication, which Redis has, are 0.
-    pub(super) fn reply(self) -> Reply {
+    pub(super) fn reply(&self) -> Reply {
         let name = Reply::bulk(self.name());
         match self {
             Self::Master => Reply::Array(vec![name, Reply::Integer(0), Reply::Array(Vec::new())]),
             Self::Replica { master } => {
-                let (host, port) = host_and_port(master);
+                let (host, port) = host_and_port(master.as_ref());
                 let state = if master.is_some() { "connected" } else { "connect" };
                 let (port, offset) = (Reply::Integer(i64::from(port)), Reply::Integer(0));
                 Reply::Array(vec![name, Reply::bulk(host), port, Reply::bulk(state), offset])
@@ -122,10 +122,10 @@ impl Role {
         }
     }
 
-    fn lines(self) -> Vec<(&'static str, String)> {
+    fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("role", self.name().to_owned())];
         if let Self::Replica { master } = self {
-            let (host, port) = host_and_port(master);
+            let (host, port) = host_and_port(master.as_ref());
             lines.push(("master_host", host));
             lines.push(("master_port", port.to_string()));
             lines.push(("master_link_status", if master.is_some() { "up" } else { "down" }.to_owned()));
@@ -135,8 +135,8 @@ impl Role {
     }
 }
 
-fn host_and_port(master: Option<SocketAddr>) -> (String, u16) {
-    master.map_or((String::new(), 0), |master| (master.ip().to_string(), master.port()))
+fn host_and_port(master: Option<&Address>) -> (String, u16) {
+    master.map_or((String::new(), 0), |master| (master.host().to_owned(), master.port()))
 }
 
 impl About {

@@ -1,16 +1,22 @@
 //! `cluster.toml`: the nodes of a cluster and their addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fmt, fs, io};
 
 use serde::Deserialize;
 
-use super::shards::layout::SHARDS_MAX;
+use super::address::Address;
 
-/// A checked cluster file. All addresses differ, and so do all ids.
+mod mistakes;
+mod raw;
+
+pub use mistakes::{Mistake, Mistakes, Problem};
+use raw::{Check, RawCluster};
+
+/// A checked cluster file. All addresses differ as they are written, and so do all ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The cluster's name, from which its identity is derived.
@@ -63,17 +69,31 @@ impl FromStr for Engine {
     }
 }
 
-/// One node, and the addresses on which it listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One node, and the addresses at which it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
+    /// For other nodes.
+    pub peer: Address,
+    /// For Redis clients. They are told this address of the node that leads.
+    pub client: Address,
+    /// For health checks, metrics and status.
+    pub http: Address,
+    /// The IP address at which the node listens (`bind`), such as 0.0.0.0. Unless set those of the hosts above, which
+    /// a node behind a translation of addresses, or in a container, does not have.
+    pub bind: Option<IpAddr>,
+    /// The node is not one of those that begin the cluster: `kv member add` makes it a member.
+    pub join: bool,
+}
+
+/// The addresses at which a node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
     /// For other nodes.
     pub peer: SocketAddr,
     /// For Redis clients.
     pub client: SocketAddr,
     /// For health checks, metrics and status.
     pub http: SocketAddr,
-    /// The node is not one of those that begin the cluster: `kv member add` makes it a member.
-    pub join: bool,
 }
 
 /// Errors of a cluster file. Nothing was changed.
@@ -96,63 +116,24 @@ pub enum ConfigError {
         /// The place and the reason.
         error: Box<toml::de::Error>,
     },
-    /// The cluster has no name, or one that is too long.
-    #[error("`cluster` is a name of 1 to {CLUSTER_NAME_BYTES_MAX} bytes")]
-    Name,
-    /// `snapshot_entries` is below its minimum.
-    #[error("`snapshot_entries` is at least {SNAPSHOT_ENTRIES_MIN}")]
-    SnapshotEntries,
-    /// There are no shards, or too many.
-    #[error("`shards` is from 1 to {SHARDS_MAX}, not {0}")]
-    Shards(u16),
-    /// A store of several shards keeps the nodes with which it began.
-    #[error("node {0} has `join = true`: a store of several shards keeps the nodes with which it began")]
-    JoinsShards(u64),
-    /// There are no nodes, or too many.
-    #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
-    NodeCount(usize),
-    /// No node begins the cluster.
-    #[error("every node has `join = true`: the nodes that begin the cluster have none")]
-    NoFounder,
-    /// An id is 0.
-    #[error("node ids begin at 1")]
-    ZeroId,
-    /// Two nodes have the same id.
-    #[error("node {0} stands there twice")]
-    DuplicateId(u64),
-    /// An address is invalid.
-    #[error("node {node}: `{field}` is an IP address and a port such as 127.0.0.1:7001, not {text:?}")]
-    Address {
-        /// The node.
-        node: u64,
-        /// The field of the address.
-        field: &'static str,
-        /// The text of the field.
-        text: String,
-    },
-    /// A port is 0, which means any free one: other nodes could not find the node.
-    #[error("node {node}: `{field}` {address} has no port: 0 is none that others can dial")]
-    NoPort {
-        /// The node.
-        node: u64,
-        /// The field of the address.
-        field: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
-    /// Two listeners have the same address.
-    #[error("node {node}: `{field}` {address} is taken by another listener")]
-    DuplicateAddress {
-        /// The later of the nodes.
-        node: u64,
-        /// The field of the address.
-        field: &'static str,
-        /// The address.
-        address: SocketAddr,
-    },
+    /// Values of the file are wrong.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
     /// The node that is to be started is not in the file.
     #[error("there is no node {0} in the file")]
     UnknownNode(u64),
+    /// A host of the node that is to be started cannot be looked up.
+    #[error("node {node}: `{field}` {address}: {error}")]
+    UnknownHost {
+        /// The node.
+        node: u64,
+        /// The field of the address.
+        field: &'static str,
+        /// The address.
+        address: Address,
+        /// The reason.
+        error: io::Error,
+    },
     /// A node's address can be reached from other machines, without encryption.
     #[error("node {node}: `{field}` {address} can be reached from other machines, unencrypted; --insecure allows it")]
     NotLoopback {
@@ -165,44 +146,17 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCluster {
-    cluster: String,
-    data: PathBuf,
-    #[serde(default = "snapshot_entries_default")]
-    snapshot_entries: u64,
-    #[serde(default)]
-    engine: Engine,
-    #[serde(default = "shards_default")]
-    shards: u16,
-    #[serde(default)]
-    redirect: bool,
-    #[serde(default)]
-    node: Vec<RawNode>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNode {
-    id: u64,
-    peer: String,
-    client: String,
-    http: String,
-    #[serde(default)]
-    join: bool,
-}
-
 impl ClusterConfig {
     /// Reads and checks a file. A relative `data` is taken from the file's folder.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a cluster file.
+    /// When the file cannot be read or is not a cluster file. All wrong values are named.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        let raw = toml::from_str(&text)
+        let raw: RawCluster = toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
-        Self::check(raw, path.parent().unwrap_or(Path::new("")))
+        let checked = Check::new(&text).check(raw, path.parent().unwrap_or(Path::new("")));
+        checked.map_err(|mistakes| Mistakes { path: path.to_owned(), mistakes }.into())
     }
 
     /// The nodes that do not begin the cluster.
@@ -211,72 +165,36 @@ impl ClusterConfig {
     }
 
     /// The addresses for other nodes, by node id.
-    pub fn peers(&self) -> BTreeMap<u64, SocketAddr> {
-        self.nodes.iter().map(|(id, node)| (*id, node.peer)).collect()
+    pub fn peers(&self) -> BTreeMap<u64, Address> {
+        self.nodes.iter().map(|(id, node)| (*id, node.peer.clone())).collect()
     }
 
     /// The addresses for clients, by node id.
-    pub fn clients(&self) -> BTreeMap<u64, SocketAddr> {
-        self.nodes.iter().map(|(id, node)| (*id, node.client)).collect()
+    pub fn clients(&self) -> BTreeMap<u64, Address> {
+        self.nodes.iter().map(|(id, node)| (*id, node.client.clone())).collect()
     }
 
-    /// The node that is to be started, if `exposure` allows its addresses.
+    /// The addresses at which the node that is to be started listens, if `exposure` allows them. Looks its hosts up.
     ///
     /// # Errors
-    /// When there is no such node, or it would listen to other machines and `exposure` does not allow it.
-    pub fn node(&self, id: u64, exposure: Exposure) -> Result<NodeConfig, ConfigError> {
-        let node = *self.nodes.get(&id).ok_or(ConfigError::UnknownNode(id))?;
-        for (field, address) in node.listeners() {
+    /// When there is no such node, a host is unknown, or it would listen to other machines and `exposure` does not
+    /// allow it.
+    pub fn listeners(&self, id: u64, exposure: Exposure) -> Result<Listeners, ConfigError> {
+        let node = self.nodes.get(&id).ok_or(ConfigError::UnknownNode(id))?;
+        let at = |field, address: &Address| {
+            let found = match node.bind {
+                Some(ip) => Ok(SocketAddr::new(ip, address.port())),
+                None => address.resolve(),
+            };
+            let unknown = |error| ConfigError::UnknownHost { node: id, field, address: address.clone(), error };
+            let address = found.map_err(unknown)?;
             if exposure == Exposure::Loopback && !address.ip().is_loopback() {
                 return Err(ConfigError::NotLoopback { node: id, field, address });
             }
-        }
-        Ok(node)
-    }
-
-    fn check(raw: RawCluster, folder: &Path) -> Result<Self, ConfigError> {
-        if raw.cluster.is_empty() || raw.cluster.len() > CLUSTER_NAME_BYTES_MAX {
-            return Err(ConfigError::Name);
-        }
-        if raw.snapshot_entries < SNAPSHOT_ENTRIES_MIN {
-            return Err(ConfigError::SnapshotEntries);
-        }
-        if raw.node.is_empty() || raw.node.len() > NODES_MAX {
-            return Err(ConfigError::NodeCount(raw.node.len()));
-        }
-        if !(1..=SHARDS_MAX).contains(&raw.shards) {
-            return Err(ConfigError::Shards(raw.shards));
-        }
-        let RawCluster { cluster: name, data, snapshot_entries, engine, shards, redirect, node: raw_nodes } = raw;
-        let mut nodes = BTreeMap::new();
-        let mut taken = Vec::new();
-        for raw in raw_nodes {
-            if raw.id == 0 {
-                return Err(ConfigError::ZeroId);
-            }
-            let node = NodeConfig {
-                peer: address(raw.id, "peer", raw.peer)?,
-                client: address(raw.id, "client", raw.client)?,
-                http: address(raw.id, "http", raw.http)?,
-                join: raw.join,
-            };
-            for (field, address) in node.listeners() {
-                if taken.contains(&address) {
-                    return Err(ConfigError::DuplicateAddress { node: raw.id, field, address });
-                }
-                taken.push(address);
-            }
-            if nodes.insert(raw.id, node).is_some() {
-                return Err(ConfigError::DuplicateId(raw.id));
-            }
-        }
-        if nodes.values().all(|node| node.join) {
-            return Err(ConfigError::NoFounder);
-        }
-        if let Some((id, _)) = nodes.iter().find(|(_, node)| node.join && shards > 1) {
-            return Err(ConfigError::JoinsShards(*id));
-        }
-        Ok(Self { name, data: folder.join(data), snapshot_entries, engine, shards, redirect, nodes })
+            Ok(address)
+        };
+        let (peer, client) = (at("peer", &node.peer)?, at("client", &node.client)?);
+        Ok(Listeners { peer, client, http: at("http", &node.http)? })
     }
 }
 
@@ -287,25 +205,6 @@ pub enum Exposure {
     Loopback,
     /// From anywhere, unencrypted (`--insecure`).
     Anywhere,
-}
-
-impl NodeConfig {
-    fn listeners(&self) -> [(&'static str, SocketAddr); 3] {
-        [("peer", self.peer), ("client", self.client), ("http", self.http)]
-    }
-}
-
-fn address(node: u64, field: &'static str, text: String) -> Result<SocketAddr, ConfigError> {
-    let address: SocketAddr = text.parse().map_err(|_| ConfigError::Address { node, field, text })?;
-    if address.port() == 0 { Err(ConfigError::NoPort { node, field, address }) } else { Ok(address) }
-}
-
-fn snapshot_entries_default() -> u64 {
-    1_000_000
-}
-
-fn shards_default() -> u16 {
-    1
 }
 
 const SNAPSHOT_ENTRIES_MIN: u64 = 100;

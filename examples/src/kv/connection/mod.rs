@@ -6,11 +6,11 @@
 //! its way at once. Consecutive writes in the input become one entry of the log, and consecutive reads one read.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::address::Address;
 use super::clients::ClientRequest;
 use super::command::{Answer, Blocking, ReadBatch, Replies, Session};
 use super::entry::decode_outcome;
@@ -114,7 +114,7 @@ pub enum Written {
 }
 
 /// Reason why a command certainly had no effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// No leader with a quorum was found in time.
@@ -135,7 +135,7 @@ pub enum Reason {
         /// The slot of the keys.
         slot: u16,
         /// The node's address for clients.
-        to: SocketAddr,
+        to: Address,
     },
     /// The log's disk is full.
     #[error("DISKFULL not applied")]

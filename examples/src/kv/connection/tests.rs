@@ -400,7 +400,7 @@ fn a_node_says_what_it_is_in_its_group() {
     let follower = ServerInfo {
         about: About {
             quorum: 1,
-            role: Role::Replica { master: Some(([10, 0, 0, 1], 6379).into()) },
+            role: Role::Replica { master: "10.0.0.1:6379".parse().ok() },
             lines: vec![("quorate_node", "2".to_owned())],
         },
         ..ServerInfo::default()

@@ -64,15 +64,15 @@ fn get(server: &HttpServer, path: &str) -> String {
 
 #[test]
 fn a_change_of_members_is_passed_on_and_answered() {
-    let answer = send(serve("leader").address(), &MemberRequest::Remove(3)).unwrap();
+    let answer = send(&serve("leader").address().into(), &MemberRequest::Remove(3)).unwrap();
     assert_eq!(answer, MemberAnswer::Refused { reason: "Remove(3)".to_owned() });
-    assert_eq!(send(serve("follower").address(), &MemberRequest::Demote(3)).unwrap(), MemberAnswer::NotLeader);
+    assert_eq!(send(&serve("follower").address().into(), &MemberRequest::Demote(3)).unwrap(), MemberAnswer::NotLeader);
 }
 
 #[test]
 fn status_is_what_the_node_says() {
     let server = serve("leader");
-    let fetched = fetch(server.address()).unwrap();
+    let fetched = fetch(&server.address().into()).unwrap();
     assert_eq!(fetched.groups, [group("leader")]);
     let page = get(&server, "/status");
     assert!(page.contains("content-type: application/json"), "{page}");
@@ -147,6 +147,6 @@ fn metrics_are_in_prometheus_format_and_other_pages_are_not_there() {
 #[test]
 fn a_node_that_is_down_is_an_error() {
     let address = serve("leader").address();
-    let error = fetch(address).unwrap_err();
+    let error = fetch(&address.into()).unwrap_err();
     assert!(error.to_string().starts_with("not reached"), "{error}");
 }

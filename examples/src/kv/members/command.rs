@@ -151,7 +151,7 @@ impl<T: FnMut(&str)> Run<'_, T> {
     }
 
     fn ask(&mut self, leader: u64, request: &MemberRequest) -> Result<Advance, MemberError> {
-        let reason = match send(self.config.nodes[&leader].http, request) {
+        let reason = match send(&self.config.nodes[&leader].http, request) {
             Ok(MemberAnswer::Applied) => {
                 self.has_begun = true;
                 return Ok(Advance::Waits);
@@ -211,7 +211,7 @@ fn find_leader(config: &ClusterConfig, known: &mut Option<u64>) -> Result<(u64, 
 }
 
 fn group_of(config: &ClusterConfig, id: u64) -> Result<GroupStatus, String> {
-    let status = fetch(config.nodes[&id].http).map_err(|error| error.to_string())?;
+    let status = fetch(&config.nodes[&id].http).map_err(|error| error.to_string())?;
     status.groups.into_iter().next().ok_or_else(|| "it has no group".to_owned())
 }
 

@@ -1,6 +1,5 @@
 //! A request for a change of members, and its answer, as they are sent to a node's http port.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use quorate_protocol::{Incarnation, Member, MemberChange, NodeId, RefuseReason};
 use quorate_runtime::{NotApplied, Outcome};
 use serde::{Deserialize, Serialize};
 
+use crate::kv::address::Address;
 use crate::kv::status::{StatusError, request};
 
 /// A change of the members.
@@ -133,7 +133,7 @@ const SILENT: &str = "too few of the voters that there would be were heard from 
 ///
 /// # Errors
 /// When no answer came. The change may have been made, or may still be made.
-pub fn send(http: SocketAddr, change: &MemberRequest) -> Result<MemberAnswer, StatusError> {
+pub fn send(http: &Address, change: &MemberRequest) -> Result<MemberAnswer, StatusError> {
     let body = serde_json::to_string(change).map_err(|_| StatusError::Foreign)?;
     request(http, "POST /members", &body, PATIENCE)
 }

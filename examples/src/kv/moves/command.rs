@@ -31,7 +31,7 @@ pub enum ShardError {
 pub fn list(config: &ClusterConfig) -> Result<String, ShardError> {
     let known = ask(config)?;
     let mut text = format!("{:<7}{:<8}{:>7}{:>12}{:>14}\n", "shard", "leader", "slots", "keys", "bytes");
-    let groups = config.nodes.values().filter_map(|node| status::fetch(node.http).ok());
+    let groups = config.nodes.values().filter_map(|node| status::fetch(&node.http).ok());
     let groups: Vec<_> = groups.flat_map(|node| node.groups).collect();
     for shard in 0..known.layout.shards() {
         let of_shard = || groups.iter().filter(|group| group.group == u64::from(shard));
@@ -114,7 +114,7 @@ fn begin(config: &ClusterConfig, change: &LayoutRequest) -> Result<Vec<SlotMove>
     while start.elapsed() < PATIENCE {
         reasons.clear();
         for (id, node) in &config.nodes {
-            match send(node.http, change) {
+            match send(&node.http, change) {
                 Ok(LayoutAnswer::Begun { moves }) => return Ok(moves),
                 Ok(LayoutAnswer::Refused { reason }) => return Err(ShardError::Refused(reason)),
                 Ok(LayoutAnswer::NotNow { reason }) => reasons.push(format!("node {id}: {reason}")),
@@ -130,7 +130,7 @@ fn begin(config: &ClusterConfig, change: &LayoutRequest) -> Result<Vec<SlotMove>
 fn ask(config: &ClusterConfig) -> Result<LayoutStatus, ShardError> {
     let mut newest: Option<LayoutStatus> = None;
     for node in config.nodes.values() {
-        match fetch(node.http) {
+        match fetch(&node.http) {
             Ok(Some(known)) => {
                 if newest.as_ref().is_none_or(|other| other.layout.generation() < known.layout.generation()) {
                     newest = Some(known);

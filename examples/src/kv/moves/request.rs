@@ -1,10 +1,10 @@
 //! Requests to change the layout, and what is told of it, as they are sent to a node's http port.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv::address::Address;
 use crate::kv::shards::layout::{Layout, LayoutError, SlotMove};
 use crate::kv::status::{StatusError, request};
 
@@ -94,7 +94,7 @@ impl LayoutRequest {
 ///
 /// # Errors
 /// When no answer came. The change may have been made.
-pub(super) fn send(http: SocketAddr, change: &LayoutRequest) -> Result<LayoutAnswer, StatusError> {
+pub(super) fn send(http: &Address, change: &LayoutRequest) -> Result<LayoutAnswer, StatusError> {
     let body = serde_json::to_string(change).map_err(|_| StatusError::Foreign)?;
     request(http, "POST /layout", &body, PATIENCE)
 }
@@ -103,7 +103,7 @@ pub(super) fn send(http: SocketAddr, change: &LayoutRequest) -> Result<LayoutAns
 ///
 /// # Errors
 /// When the node is not reached, or something else answers.
-pub(super) fn fetch(http: SocketAddr) -> Result<Option<LayoutStatus>, StatusError> {
+pub(super) fn fetch(http: &Address) -> Result<Option<LayoutStatus>, StatusError> {
     request(http, "GET /layout", "", PATIENCE)
 }
 

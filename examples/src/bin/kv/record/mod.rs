@@ -4,13 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use quorate_examples::kv::address::Address;
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::config::ClusterConfig;
 use quorate_protocol::Random;
@@ -45,7 +45,7 @@ pub(crate) enum Calls {
 pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), Box<dyn Error>> {
     let file = File::create_new(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let run = getrandom::u64().map_err(io::Error::other)?;
-    let nodes: Vec<_> = config.nodes.values().map(|node| node.client).collect();
+    let nodes: Vec<_> = config.nodes.values().map(|node| node.client.clone()).collect();
     let recorder = Recorder::new(file);
     let is_over = AtomicBool::new(false);
     let result = thread::scope(|scope| {
@@ -180,10 +180,10 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    fn call_until(mut self, is_over: &AtomicBool, nodes: &[SocketAddr]) -> Result<(), RecordError> {
+    fn call_until(mut self, is_over: &AtomicBool, nodes: &[Address]) -> Result<(), RecordError> {
         let first = usize::try_from(self.source.process).unwrap_or(0) % nodes.len();
         for node in nodes.iter().cycle().skip(first) {
-            if let Ok(mut client) = Client::connect(*node, PATIENCE) {
+            if let Ok(mut client) = Client::connect(node, PATIENCE) {
                 while !is_over.load(Ordering::Relaxed) && self.is_served(&mut client)? {}
             }
             if is_over.load(Ordering::Relaxed) {
