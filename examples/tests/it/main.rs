@@ -2,6 +2,7 @@
 
 mod bank;
 mod cluster;
+mod deploy;
 mod golden;
 mod members;
 mod processes;
