@@ -1,6 +1,8 @@
 //! JumpBackHash (Ertl, "JumpBackHash: Say Goodbye to the Modulo Operation to Distribute Keys Uniformly to Buckets",
 //! 2024, algorithm 5).
 
+use alloc::vec::Vec;
+
 use crate::hash::{KeyHash, fold, splitmix};
 use crate::numbered::{InOrder, Numbering};
 
@@ -38,8 +40,23 @@ impl Numbering for JumpBackNumbering {
 /// assert!([before, 1000].contains(&jump_back(KeyHash(42), 1001)));
 /// ```
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "halves of a random word are what is wanted")]
 pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
+    search(hash, buckets, |_, _| {})
+}
+
+/// The steps of [`jump_back`]. Each is a range, by the power of two at which it starts, and the bucket that the key has
+/// in it or, below the range, the news that it has none there. The last bucket is the result, unless none is below
+/// `buckets`; then the result is 0.
+pub fn jump_back_path(hash: KeyHash, buckets: u32) -> Vec<(u32, u32)> {
+    let mut path = Vec::new();
+    search(hash, buckets, |range, bucket| path.push((range, bucket)));
+    path
+}
+
+/// Computes [`jump_back`], and reports each step.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "halves of a random word are what is wanted")]
+fn search(hash: KeyHash, buckets: u32, mut visit: impl FnMut(u32, u32)) -> u32 {
     if buckets < 2 {
         return 0;
     }
@@ -56,12 +73,14 @@ pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
         let half = (first >> ((active.count_ones() & 1) << 5)) as u32;
         let mut bucket = q + (half & (q - 1));
         loop {
+            visit(q, bucket);
             if bucket < buckets {
                 return bucket;
             }
             let word = splitmix(first, words);
             words += 1;
             bucket = word as u32 & both;
+            visit(q, bucket);
             if bucket < q {
                 break;
             }
@@ -70,6 +89,7 @@ pub fn jump_back(hash: KeyHash, buckets: u32) -> u32 {
             }
             bucket = (word >> 32) as u32 & both;
             if bucket < q {
+                visit(q, bucket);
                 break;
             }
         }

@@ -31,7 +31,7 @@ pub use bounded::{BoundedLoads, Load, LoadFactor, LoadFactorError};
 pub use error::{BuildError, RemoveError, ReplicaError, WeightError};
 pub use hash::{HASH_VERSION, Hasher, KeyHash};
 pub use jump::{Jump, jump};
-pub use jump_back::{JumpBack, jump_back};
+pub use jump_back::{JumpBack, jump_back, jump_back_path};
 pub use maglev::{Maglev, MaglevBuilder};
 pub use memento::Memento;
 pub use migration::{Generation, Migration, MigrationError, MigrationProgress, StepId};
@@ -41,7 +41,7 @@ pub use numbered::InOrder;
 pub use placement::{Placement, REPLICAS_MAX, Replicas};
 #[cfg(feature = "std")]
 pub use publish::{Publisher, Reader};
-pub use rendezvous::Rendezvous;
+pub use rendezvous::{Rendezvous, RendezvousDraw};
 pub use ring::{Ring, RingBuilder, Token};
 pub use state::{MaglevState, MementoState, RendezvousState, RingState, STATE_VERSION, StateRestoreError};
 pub use token_placement::TokenPlacement;

@@ -10,19 +10,22 @@ pub(super) fn phash2(binary: &[u8]) -> u32 {
     hash & 0x07FF_FFFF
 }
 
-/// The bucket of a hash: jump consistent hash with random numbers from `exs1024s`.
+/// The bucket of a hash: jump consistent hash with random numbers from `exs1024s`. Reports each bucket on the way, with
+/// the number that is drawn there.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "buckets are far below 2^53; truncation is what the program does, and too large saturates"
 )]
-pub(super) fn jump(hash: u64, buckets: usize) -> usize {
+pub(super) fn jump(hash: u64, buckets: usize, mut visit: impl FnMut(usize, f64)) -> usize {
     let mut generator = Exs1024::seeded(hash);
     let (mut bucket, mut next) = (0_usize, 0_usize);
     while next < buckets {
         bucket = next;
-        next = ((bucket + 1) as f64 / generator.uniform()) as usize;
+        let number = generator.uniform();
+        visit(bucket, number);
+        next = ((bucket + 1) as f64 / number) as usize;
     }
     bucket
 }

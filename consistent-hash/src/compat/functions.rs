@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::jenkins::{halves, postgres, postgres_number};
 use super::md5::md5;
-use super::murmur::{murmur3_32_of, murmur3_cassandra};
+use super::murmur::murmur3_cassandra;
 
 /// The token that Cassandra's and ScyllaDB's `Murmur3Partitioner` gives to a serialized partition key.
 ///
@@ -66,8 +66,13 @@ pub enum PostgresValue<'a> {
 ///
 /// If `modulus` is zero.
 pub fn postgres_partition(columns: &[PostgresValue<'_>], modulus: u32) -> u32 {
+    u32::try_from(postgres_row(columns) % u64::from(modulus)).expect("a remainder is below its divisor")
+}
+
+/// The hash of a row, of which PostgreSQL takes the remainder.
+pub(super) fn postgres_row(columns: &[PostgresValue<'_>]) -> u64 {
     const SEED: u64 = 0x7A5B_2236_7996_DCFD;
-    let row = columns.iter().fold(0_u64, |row, column| {
+    columns.iter().fold(0_u64, |row, column| {
         let hash = match *column {
             PostgresValue::Null => return row,
             PostgresValue::Int4(value) => postgres_number(value.cast_unsigned(), SEED),
@@ -79,8 +84,7 @@ pub fn postgres_partition(columns: &[PostgresValue<'_>], modulus: u32) -> u32 {
         };
         let mixed = hash.wrapping_add(0x49A0_F4DD_15E5_A8E3).wrapping_add(row << 54).wrapping_add(row >> 7);
         row ^ mixed
-    });
-    u32::try_from(row % u64::from(modulus)).expect("a remainder is below its divisor")
+    })
 }
 
 /// The partition of Swift's ring for an account, container or object. `path` is `/account[/container[/object]]`; prefix
@@ -91,19 +95,10 @@ pub fn postgres_partition(columns: &[PostgresValue<'_>], modulus: u32) -> u32 {
 /// If `part_power` is not from 1 to 32.
 pub fn swift_partition(prefix: &[u8], path: &[u8], suffix: &[u8], part_power: u32) -> u32 {
     assert!((1..=32).contains(&part_power), "a part power is from 1 to 32");
-    md5(&[prefix, path, suffix].concat())[0].swap_bytes() >> (32 - part_power)
+    swift_hash(prefix, path, suffix) >> (32 - part_power)
 }
 
-/// The node that pymemcache's `RendezvousHash` chooses for a key, as its position in the list; `None` if there are no
-/// nodes.
-///
-/// The key is text. For a key of bytes pymemcache hashes Python's notation of it, `b'...'`, so that the same key has
-/// two owners as text and as bytes. Only the lowest eight bits of each character are hashed, so that two different keys
-/// beyond ASCII may count as equal.
-pub fn pymemcache_owner(nodes: &[&str], key: &str) -> Option<usize> {
-    let score = |node: &str| {
-        let text = node.chars().chain(['-']).chain(key.chars());
-        murmur3_32_of(text.map(|letter| u32::from(letter).to_le_bytes()[0]), 0)
-    };
-    (0..nodes.len()).max_by_key(|&at| (score(nodes[at]), nodes[at]))
+/// The hash of Swift's ring for a path as in [`swift_partition`]. Its upper bits are the partition.
+pub fn swift_hash(prefix: &[u8], path: &[u8], suffix: &[u8]) -> u32 {
+    md5(&[prefix, path, suffix].concat())[0].swap_bytes()
 }

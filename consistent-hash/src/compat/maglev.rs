@@ -13,6 +13,9 @@ use crate::placement::Placement;
 
 /// A table that agrees bit for bit with Envoy's Maglev load balancer. Names are the texts that Envoy hashes: the
 /// address `ip:port`, the host name, or the `hash_key` of the metadata. Keys are hashed as by a header hash policy.
+///
+/// A key's [`KeyHash`] is its entry of the table, which is Envoy's hash (XXH64) modulo the size. Look-ups take Envoy's
+/// hash itself as well, and any other number: they count by their remainder.
 #[derive(Clone, Debug)]
 pub struct EnvoyMaglev {
     nodes: Nodes,
@@ -85,7 +88,10 @@ impl EnvoyMaglev {
 
     #[inline]
     fn entry(&self, hash: KeyHash) -> usize {
-        self.remainder.of(hash.0)
+        match usize::try_from(hash.0) {
+            Ok(entry) if entry < self.table.len() => entry,
+            _ => self.remainder.of(hash.0),
+        }
     }
 }
 
@@ -139,7 +145,7 @@ impl Placement for EnvoyMaglev {
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
-        KeyHash(xxh64(key, 0))
+        KeyHash(self.remainder.of(xxh64(key, 0)) as u64)
     }
 
     #[inline]

@@ -14,6 +14,7 @@ mod memcached;
 mod murmur;
 mod partitions;
 mod points;
+mod pymemcache;
 mod ring;
 mod server;
 mod sha256;
@@ -22,17 +23,21 @@ mod swift;
 mod system;
 mod thanos;
 
-pub use crush::{CRUSH_NONE, CephPool, CrushBucket, CrushError, CrushMap, CrushStep, ceph_input, ceph_placement_group};
+pub use crush::{
+    CRUSH_NONE, CephPool, CrushBucket, CrushError, CrushEvent, CrushMap, CrushRejection, CrushStep, CrushStraw,
+    ceph_hash, ceph_input, ceph_placement_group,
+};
 pub use functions::{
-    PostgresValue, cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, swift_partition,
+    PostgresValue, cassandra_composite, cassandra_token, postgres_partition, swift_hash, swift_partition,
 };
 pub use haproxy::{HaproxyFunction, HaproxyHash};
 pub use listing::Server;
 pub use maglev::EnvoyMaglev;
 pub use memcached::MemcachedHash;
-pub use partitions::Partitions;
+pub use partitions::{PartitionSystem, Partitions};
+pub use pymemcache::{Pymemcache, pymemcache_owner};
 pub use ring::CompatRing;
-pub use slots::{REDIS_SLOTS, RedisSlots, redis_slot};
-pub use swift::{SwiftDevice, SwiftError, SwiftRing};
+pub use slots::{REDIS_SLOTS, RedisSlots, redis_slot, redis_tag};
+pub use swift::{SwiftDevice, SwiftError, SwiftHandoff, SwiftRing};
 pub use system::{EnvoyHash, EnvoyRing, LibmemcachedRing, RingSystem, TwemproxyRing};
 pub use thanos::{thanos_key, thanos_replicas};

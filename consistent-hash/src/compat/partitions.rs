@@ -8,6 +8,7 @@ use core::ops::ControlFlow;
 
 use super::checksum::{Crc32, fnv1a32};
 use super::erlang;
+use super::functions::{PostgresValue, postgres_row};
 use super::listing::{Listing, Server};
 use super::md5::md5;
 use super::memcached::MemcachedHash;
@@ -41,23 +42,37 @@ use crate::placement::Placement;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Partitions {
-    hash: KeyFunction,
+    system: PartitionSystem,
     nodes: Nodes,
     /// The node of each partition; never empty.
     owners: Box<[NodeIndex]>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum KeyFunction {
+/// A system that numbers partitions, with its hash of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PartitionSystem {
+    /// Kafka's Java client: murmur2 without its highest bit.
     Kafka,
+    /// librdkafka: CRC-32.
     Librdkafka,
+    /// Sarama: the absolute value of FNV-1a.
     Sarama,
+    /// Hazelcast: the absolute value of murmur3 of the length and the bytes.
     Hazelcast,
+    /// PostgreSQL: its hash of rows for partitions.
+    PostgreSql,
+    /// Prometheus: the last eight bytes of MD5.
     Prometheus,
+    /// RabbitMQ: Erlang's `phash2`, and jump consistent hash in place of a remainder.
     RabbitMq,
+    /// Thanos: XXH64.
     Thanos,
+    /// ClickHouse: SipHash-2-4 without a key.
     ClickHouse,
+    /// twemproxy's modula.
     Twemproxy(TwemproxyRing),
+    /// libmemcached's modula.
     Libmemcached(MemcachedHash),
 }
 
@@ -69,7 +84,7 @@ impl Partitions {
     /// [`BuildError::UnequalWeights`], [`BuildError::NumbersWithGaps`].
     #[doc(alias = "DefaultPartitioner")]
     pub fn kafka(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::equal(nodes, KeyFunction::Kafka)
+        Self::equal(nodes, PartitionSystem::Kafka)
     }
 
     /// Placement of librdkafka with `consistent` and `consistent_random`.
@@ -78,7 +93,7 @@ impl Partitions {
     ///
     /// The errors of [`Partitions::kafka`].
     pub fn librdkafka(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::equal(nodes, KeyFunction::Librdkafka)
+        Self::equal(nodes, PartitionSystem::Librdkafka)
     }
 
     /// Placement of Sarama's hash partitioner.
@@ -87,7 +102,7 @@ impl Partitions {
     ///
     /// The errors of [`Partitions::kafka`].
     pub fn sarama(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::equal(nodes, KeyFunction::Sarama)
+        Self::equal(nodes, PartitionSystem::Sarama)
     }
 
     /// The partition of a string key, as Hazelcast's members and clients compute it. The default number of partitions
@@ -97,7 +112,7 @@ impl Partitions {
     ///
     /// The errors of [`Partitions::kafka`].
     pub fn hazelcast(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::equal(nodes, KeyFunction::Hazelcast)
+        Self::equal(nodes, PartitionSystem::Hazelcast)
     }
 
     /// Placement of Prometheus's relabelling by `hashmod`. The key is the values of the source labels, separated by
@@ -108,7 +123,7 @@ impl Partitions {
     /// The errors of [`Partitions::kafka`].
     #[doc(alias = "hashmod")]
     pub fn prometheus(nodes: Nodes) -> Result<Self, BuildError> {
-        Self::equal(nodes, KeyFunction::Prometheus)
+        Self::equal(nodes, PartitionSystem::Prometheus)
     }
 
     /// Placement of twemproxy with `distribution: modula`. Its list has each server as often as its weight says, and is
@@ -131,7 +146,7 @@ impl Partitions {
             Some(Node::new(server.name.clone()).with_weight(weight))
         }))?;
         let owners = repeated(&nodes)?;
-        Ok(Self { hash: KeyFunction::Twemproxy(settings), nodes, owners })
+        Ok(Self { system: PartitionSystem::Twemproxy(settings), nodes, owners })
     }
 
     /// Placement of libmemcached with `MEMCACHED_DISTRIBUTION_MODULA`, its default. Weights do not count, and a server
@@ -143,7 +158,19 @@ impl Partitions {
     pub fn libmemcached(servers: &[Server], hash: MemcachedHash) -> Result<Self, BuildError> {
         let listing = Listing::of(servers)?;
         let (nodes, _) = listing.nodes(servers, &vec![true; listing.names.len()])?;
-        Ok(Self { hash: KeyFunction::Libmemcached(hash), nodes, owners: listing.numbers.into() })
+        Ok(Self { system: PartitionSystem::Libmemcached(hash), nodes, owners: listing.numbers.into() })
+    }
+
+    /// Hash partitions of a PostgreSQL table by one column of `text`, `bytea` or `uuid`. The nodes are the partitions
+    /// in the order of their remainders, and their number is the modulus. For columns of other types, or several,
+    /// [`postgres_partition`](super::postgres_partition) finds the partition.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Partitions::kafka`].
+    #[doc(alias = "satisfies_hash_partition")]
+    pub fn postgresql(nodes: Nodes) -> Result<Self, BuildError> {
+        Self::equal(nodes, PartitionSystem::PostgreSql)
     }
 
     /// Routing of RabbitMQ's exchanges of type `x-consistent-hash` by routing key. The nodes are the queues in the
@@ -154,7 +181,7 @@ impl Partitions {
     /// [`BuildError::FractionalWeight`], [`BuildError::TooManyTokens`].
     pub fn rabbitmq(nodes: Nodes) -> Result<Self, BuildError> {
         let owners = repeated(&nodes)?;
-        Ok(Self { hash: KeyFunction::RabbitMq, nodes, owners })
+        Ok(Self { system: PartitionSystem::RabbitMq, nodes, owners })
     }
 
     /// Placement of Thanos's receiver with the algorithm `hashmod`, for keys of [`thanos_key`](super::thanos_key). The
@@ -165,7 +192,7 @@ impl Partitions {
     /// The errors of [`Partitions::kafka`].
     pub fn thanos(nodes: &Nodes) -> Result<Self, BuildError> {
         let sorted = Nodes::new(nodes.by_name().map(|(_, node)| node.clone()))?;
-        Self::equal(sorted, KeyFunction::Thanos)
+        Self::equal(sorted, PartitionSystem::Thanos)
     }
 
     /// Placement of ClickHouse's Distributed tables with the sharding key `sipHash64(key)`, or with any other number
@@ -179,14 +206,14 @@ impl Partitions {
     #[doc(alias = "sipHash64")]
     pub fn clickhouse(nodes: Nodes) -> Result<Self, BuildError> {
         let owners = repeated(&nodes)?;
-        Ok(Self { hash: KeyFunction::ClickHouse, nodes, owners })
+        Ok(Self { system: PartitionSystem::ClickHouse, nodes, owners })
     }
 
-    fn equal(nodes: Nodes, hash: KeyFunction) -> Result<Self, BuildError> {
+    fn equal(nodes: Nodes, system: PartitionSystem) -> Result<Self, BuildError> {
         nodes.require_equal_weights()?;
         nodes.require_no_gaps()?;
         let owners = nodes.iter().map(|(index, _)| index).collect();
-        Ok(Self { hash, nodes, owners })
+        Ok(Self { system, nodes, owners })
     }
 
     /// The partition number of a hashed key. It is below the number of nodes, or below the sum of their weights if
@@ -194,15 +221,44 @@ impl Partitions {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a remainder is below the number of partitions")]
     pub fn partition(&self, hash: KeyHash) -> usize {
-        match self.hash {
-            KeyFunction::RabbitMq => erlang::jump(hash.0, self.owners.len()),
+        match self.system {
+            PartitionSystem::RabbitMq => erlang::jump(hash.0, self.owners.len(), |_, _| {}),
             _ => (hash.0 % self.owners.len() as u64) as usize,
         }
     }
 }
 
-impl KeyFunction {
-    fn hash(self, key: &[u8]) -> u64 {
+impl Partitions {
+    /// The system that places like this.
+    pub fn system(&self) -> PartitionSystem {
+        self.system
+    }
+
+    /// Number of partitions: the number of nodes, or the sum of their weights if weights count.
+    pub fn count(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// The node of each partition.
+    pub fn owners(&self) -> &[NodeIndex] {
+        &self.owners
+    }
+
+    /// The buckets on the way of RabbitMQ's jump hash, each with the random number `u` that is drawn there: the next
+    /// bucket is `(bucket + 1) / u`, rounded down, and the last is the partition. Empty for the other systems, which
+    /// take a remainder.
+    pub fn jumps_of(&self, hash: KeyHash) -> Vec<(usize, f64)> {
+        let mut jumps = Vec::new();
+        if matches!(self.system, PartitionSystem::RabbitMq) {
+            erlang::jump(hash.0, self.owners.len(), |bucket, number| jumps.push((bucket, number)));
+        }
+        jumps
+    }
+}
+
+impl PartitionSystem {
+    /// The hash of a key, before the partition is found.
+    pub fn hash(self, key: &[u8]) -> u64 {
         let of_32_bits = match self {
             Self::Kafka => murmur2_32(key, KAFKA_SEED) & 0x7FFF_FFFF,
             Self::Librdkafka => Crc32::new().update(key).finish(),
@@ -213,6 +269,7 @@ impl KeyFunction {
             Self::Libmemcached(hash) => hash.hash(key),
             Self::Thanos => return xxh64(key, 0),
             Self::ClickHouse => return siphash24(key, [0, 0]),
+            Self::PostgreSql => return postgres_row(&[PostgresValue::Bytes(key)]),
             Self::Prometheus => {
                 let [.., high, low] = md5(key);
                 return u64::from(high.swap_bytes()) << 32 | u64::from(low.swap_bytes());
@@ -228,7 +285,7 @@ impl Placement for Partitions {
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
-        KeyHash(self.hash.hash(key))
+        KeyHash(self.system.hash(key))
     }
 
     #[inline]

@@ -24,12 +24,17 @@ pub const REDIS_SLOTS: u16 = 16384;
 /// ```
 #[doc(alias = "KEYSLOT")]
 pub fn redis_slot(key: &[u8]) -> u16 {
+    crc16(redis_tag(key)) % REDIS_SLOTS
+}
+
+/// The part of a key that is hashed: its hash tag, or else the whole key.
+pub fn redis_tag(key: &[u8]) -> &[u8] {
     let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
         let inside = &key[open + 1..];
         let close = inside.iter().position(|&byte| byte == b'}')?;
         (close > 0).then_some(&inside[..close])
     });
-    crc16(tag.unwrap_or(key)) % REDIS_SLOTS
+    tag.unwrap_or(key)
 }
 
 /// The slots of a Redis Cluster and their owners. A key's [`KeyHash`] is its slot.

@@ -66,6 +66,18 @@ display!(
     }
 );
 
+/// A device that takes a partition when devices of its own are down ([`SwiftRing::handoffs_of`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwiftHandoff {
+    /// The device.
+    pub device: NodeIndex,
+    /// The partition at which the walk found it.
+    pub partition: usize,
+    /// The pass of the walk: the first finds regions that were not seen yet, the second zones, the third addresses, and
+    /// the fourth all other devices.
+    pub pass: usize,
+}
+
 /// A Swift ring: the devices of a key's partition, followed by its handoffs in order. A key is a path,
 /// `/account[/container[/object]]`, and its [`KeyHash`] is the partition.
 ///
@@ -145,6 +157,25 @@ impl SwiftRing {
         found
     }
 
+    /// The first `count` handoffs of a partition, in order.
+    pub fn handoffs_of(&self, hash: KeyHash, count: usize) -> Vec<SwiftHandoff> {
+        let mut seen = Seen::new(self.nodes.capacity(), &self.sizes);
+        self.primaries(hash).into_iter().for_each(|device| seen.add(device, &self.tiers));
+        let mut found = Vec::new();
+        if count > 0 {
+            self.handoffs(self.partition(hash), &mut seen, &mut |handoff| {
+                found.push(handoff);
+                if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+        }
+        found
+    }
+
+    /// The binary logarithm of the number of partitions.
+    pub fn part_power(&self) -> u32 {
+        self.part_power
+    }
+
     fn partition(&self, KeyHash(hash): KeyHash) -> usize {
         let partitions = self.rows[0].len();
         // A number above the partitions wraps around.
@@ -157,7 +188,7 @@ impl SwiftRing {
 
     /// Walks over all other partitions, starting from one given by a hash of the partition's number: first to devices
     /// in regions not seen yet, then in zones not seen yet, then at addresses not seen yet, then to the rest.
-    fn handoffs(&self, partition: usize, seen: &mut Seen, visit: &mut dyn FnMut(NodeIndex) -> ControlFlow<()>) {
+    fn handoffs(&self, partition: usize, seen: &mut Seen, visit: &mut dyn FnMut(SwiftHandoff) -> ControlFlow<()>) {
         let parts = self.rows[0].len();
         let digits = alloc::format!("{partition}");
         let start = (md5(digits.as_bytes())[0].swap_bytes() >> (32 - self.part_power)) as usize;
@@ -171,7 +202,7 @@ impl SwiftRing {
                     }
                     if seen.is_new(tier, device, &self.tiers) {
                         seen.add(device, &self.tiers);
-                        if visit(device).is_break() {
+                        if visit(SwiftHandoff { device, partition: part, pass: tier + 1 }).is_break() {
                             return;
                         }
                     }
@@ -204,7 +235,7 @@ impl Placement for SwiftRing {
                 return;
             }
         }
-        self.handoffs(self.partition(hash), &mut seen, visit);
+        self.handoffs(self.partition(hash), &mut seen, &mut |handoff| visit(handoff.device));
     }
 }
 

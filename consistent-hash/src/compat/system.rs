@@ -113,8 +113,12 @@ impl TwemproxyRing {
         if key.is_empty() {
             return 0;
         }
-        let tag = self.hash_tag.and_then(|tag| tagged(key, tag));
-        self.hash.hash(tag.unwrap_or(key))
+        self.hash.hash(self.hashed(key))
+    }
+
+    /// The part of a key that is hashed: the text within the hash tag, or else the whole key.
+    pub fn hashed(self, key: &[u8]) -> &[u8] {
+        self.hash_tag.and_then(|tag| tagged(key, tag)).unwrap_or(key)
     }
 }
 

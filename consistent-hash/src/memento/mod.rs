@@ -145,6 +145,17 @@ impl Memento {
         self.hasher
     }
 
+    /// The numbers on the way to the owner of a hashed key: that of [`jump_back`], and if it was removed, the numbers
+    /// that replace it, of which the last is the owner's.
+    pub fn path_of(&self, hash: KeyHash) -> Vec<u32> {
+        let number = jump_back(hash, self.size);
+        let mut path = [number].to_vec();
+        if !self.left.is_empty() {
+            self.replaced(hash, number, |next| path.push(next));
+        }
+        path
+    }
+
     fn forget(&mut self, number: u32) {
         if self.removed.is_empty() && number == self.size - 1 {
             self.size -= 1;
@@ -156,10 +167,10 @@ impl Memento {
         self.left[number as usize] = self.size - gone;
     }
 
-    /// Follows the replacements of a removed number (the paper's algorithm 4).
+    /// Follows the replacements of a removed number (the paper's algorithm 4), and reports each.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the bound is a number of nodes")]
-    fn replaced(&self, hash: KeyHash, mut number: u32) -> u32 {
+    fn replaced(&self, hash: KeyHash, mut number: u32, mut visit: impl FnMut(u32)) -> u32 {
         loop {
             let left = self.left[number as usize];
             if left == WORKING {
@@ -169,6 +180,7 @@ impl Memento {
             // If a number was removed before `number`, it had already been replaced by a smaller one when `number` was
             // removed.
             loop {
+                visit(next);
                 let left_then = self.left[next as usize];
                 if left_then == WORKING || left_then < left {
                     break;
@@ -197,7 +209,7 @@ impl Numbered for Memento {
         if self.left.is_empty() {
             return number;
         }
-        self.replaced(hash, number)
+        self.replaced(hash, number, |_| {})
     }
 }
 

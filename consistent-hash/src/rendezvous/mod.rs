@@ -5,6 +5,7 @@
 mod log;
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::ops::ControlFlow;
 
 use crate::error::{BuildError, RemoveError, ReplicaError};
@@ -59,6 +60,17 @@ struct Group {
     units: u64,
     start: usize,
     end: usize,
+}
+
+/// A node's draw for a key ([`Rendezvous::draws_of`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RendezvousDraw {
+    /// The number of the node.
+    pub node: NodeIndex,
+    /// The draw: 64 uniform bits.
+    pub draw: u64,
+    /// 2^48 times `-log2((draw + 1) / 2^64)`, rounded up. The lowest of these divided by the node's weight wins.
+    pub logarithm: u64,
 }
 
 /// A node's draw for one key, with all that decides between draws.
@@ -151,6 +163,21 @@ impl Rendezvous {
     /// The hash in use.
     pub fn hasher(&self) -> Hasher {
         self.hasher
+    }
+
+    /// The draws of all nodes for a hashed key, best first: the first is the owner's.
+    pub fn draws_of(&self, hash: KeyHash) -> Vec<RendezvousDraw> {
+        let mut draws: Vec<Standing> = Vec::with_capacity(self.draws.len());
+        for group in &self.groups {
+            draws.extend((group.start..group.end).map(|at| {
+                let draw = self.draws[at].draw(hash.0);
+                Standing { surprise: surprise(draw), units: group.units, draw, at }
+            }));
+        }
+        draws.sort_by(Standing::order);
+        let shown =
+            |draw: Standing| RendezvousDraw { node: self.members[draw.at], draw: draw.draw, logarithm: draw.surprise };
+        draws.into_iter().map(shown).collect()
     }
 
     /// The position of the owner: the best of the best draws of each group.
@@ -332,9 +359,15 @@ impl Standing {
 
     /// True if this draw comes before the other. Draws are compared by logarithm over weight, without a division; then
     /// by the draw itself, which is finer than its logarithm; then by weight and name, which is the order of `at`.
+    #[inline]
     fn beats(&self, other: &Self) -> bool {
+        self.order(other).is_lt()
+    }
+
+    #[inline]
+    fn order(&self, other: &Self) -> Ordering {
         let own = u128::from(self.surprise) * u128::from(other.units);
         let theirs = u128::from(other.surprise) * u128::from(self.units);
-        own.cmp(&theirs).then(other.draw.cmp(&self.draw)).then(self.at.cmp(&other.at)).is_lt()
+        own.cmp(&theirs).then(other.draw.cmp(&self.draw)).then(self.at.cmp(&other.at))
     }
 }

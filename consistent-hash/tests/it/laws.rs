@@ -6,13 +6,41 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use quorate_consistent_hash::{
     BuildError, Hasher, Jump, JumpBack, KeyHash, Maglev, Memento, MementoState, Node, NodeIndex, Nodes, Placement,
-    Rendezvous, ReplicaError, Ring, Weight, jump, jump_back,
+    Rendezvous, ReplicaError, Ring, Weight, jump, jump_back, jump_back_path,
 };
 
 use crate::support::{every_algorithm, hashes, loads, name, named, weighted};
 
 fn names_of(placement: &dyn Placement, hash: KeyHash, n: usize) -> Vec<String> {
     placement.replicas_of(hash, n).unwrap().map(|node| node.name().to_owned()).collect()
+}
+
+/// The steps that explain an owner lead to it.
+#[test]
+fn explanations_end_at_the_owner() {
+    let mut memento = Memento::new(named(40)).unwrap();
+    for gone in ["node-3", "node-39", "node-17", "node-0", "node-21", "node-22"] {
+        memento.remove(gone).unwrap();
+    }
+    let weights: Vec<f64> = (0..40).map(|i| f64::from(i % 4) + 0.5).collect();
+    let rendezvous = Rendezvous::new(weighted(&weights)).unwrap();
+    let (mut replaced, mut without) = (0, 0);
+    for hash in hashes(2000) {
+        let draws = rendezvous.draws_of(hash);
+        let mut order = vec![NodeIndex::default(); 40];
+        rendezvous.fill_replicas(hash, &mut order).unwrap();
+        assert_eq!(draws.iter().map(|draw| draw.node).collect::<Vec<_>>(), order);
+        let path = memento.path_of(hash);
+        assert_eq!(path[0], jump_back(hash, 40));
+        assert_eq!(path.last().map(|&number| number as usize), Some(memento.owner_of(hash).get()));
+        replaced += path.len() - 1;
+        let steps = jump_back_path(hash, 40);
+        let found = steps.iter().find(|&&(range, bucket)| bucket >= range && bucket < 40);
+        assert_eq!(found.map_or(0, |&(_, bucket)| bucket), jump_back(hash, 40));
+        assert!(found.is_none() || found == steps.last());
+        without += usize::from(found.is_none());
+    }
+    assert!(replaced > 200 && without > 0, "{replaced} {without}");
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use quorate_consistent_hash::compat::{
-    CompatRing, MemcachedHash, Partitions, PostgresValue, RingSystem, Server, SwiftDevice, SwiftRing, TwemproxyRing,
-    cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, redis_slot, thanos_key,
+    CompatRing, MemcachedHash, Partitions, PostgresValue, Pymemcache, RingSystem, Server, SwiftDevice, SwiftRing,
+    TwemproxyRing, cassandra_composite, cassandra_token, postgres_partition, pymemcache_owner, redis_slot, thanos_key,
     thanos_replicas,
 };
 use quorate_consistent_hash::{BuildError, KeyHash, Node, Nodes, Placement, ReplicaError, Weight, jump};
@@ -108,7 +108,8 @@ fn cassandra() {
 #[test]
 fn postgresql() {
     check_numbers(include_str!("../golden/systems/postgresql.tsv"), Kind::Binary, |case| {
-        let modulus = case.settings[0].parse().unwrap();
+        let modulus: u32 = case.settings[0].parse().unwrap();
+        let partitions = Partitions::postgresql(numbered(&modulus.min(1000).to_string())).unwrap();
         let kinds: Vec<_> = case.settings[1..].iter().map(|kind| (*kind).to_owned()).collect();
         move |number, key| {
             let i = i64::try_from(number).unwrap();
@@ -131,7 +132,13 @@ fn postgresql() {
                 ["bytea"] => vec![PostgresValue::Bytes(key)],
                 _ => several.to_vec(),
             };
-            usize::try_from(postgres_partition(&row, modulus)).unwrap()
+            let partition = usize::try_from(postgres_partition(&row, modulus)).unwrap();
+            if let [PostgresValue::Bytes(bytes)] = row[..] {
+                let hash = partitions.hash(bytes);
+                assert_eq!(hash.0 % u64::from(modulus), partition as u64);
+                assert!(modulus > 1000 || partitions.partition(hash) == partition);
+            }
+            partition
         }
     });
 }
@@ -140,9 +147,13 @@ fn postgresql() {
 fn pymemcache() {
     check_numbers(include_str!("../golden/systems/pymemcache.tsv"), Kind::Text, |case| {
         let names: Vec<String> = case.servers.iter().map(|server| server.name.to_string()).collect();
+        let placement = Pymemcache::new(Nodes::named(names.iter().map(String::as_str)).unwrap());
         move |_, key| {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
-            pymemcache_owner(&names, str::from_utf8(key).unwrap()).unwrap()
+            let owner = pymemcache_owner(&names, str::from_utf8(key).unwrap()).unwrap();
+            assert_eq!(placement.owner(key).name(), names[owner]);
+            assert_eq!(placement.scores(key)[0].0, placement.owner_of(placement.hash(key)));
+            owner
         }
     });
 }

@@ -5,6 +5,7 @@
 mod indep;
 mod log;
 mod pool;
+mod search;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,8 +13,8 @@ use core::fmt;
 
 use super::jenkins::{lookup2, mix};
 use crate::error::display;
-use log::log2;
 pub use pool::CephPool;
+pub use search::{CrushEvent, CrushRejection, CrushStraw};
 
 /// A bucket of a CRUSH map, such as a host, a rack or a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +80,12 @@ pub enum CrushError {
     },
     /// The bucket contains itself, directly or through other buckets.
     Circle(i32),
-    /// A pool has no placement groups or more than 2^20, or its size is zero.
+    /// A pool has no placement groups or more than 2^20, or its size is not from 1 to 255.
     BadPool,
     /// The rule finds no device for this placement group.
     Unplaced(u32),
+    /// The rule takes too many tries: more than 2^32 straws were drawn for the pool.
+    TooManyTries,
 }
 
 display!(
@@ -94,8 +97,9 @@ display!(
         Self::BadKind(id) => write!(f, "bucket {id} has type zero, which is that of devices"),
         Self::UnknownItem { bucket, item } => write!(f, "bucket {bucket} has the item {item}, which does not exist"),
         Self::Circle(id) => write!(f, "bucket {id} contains itself"),
-        Self::BadPool => f.write_str("a pool has 1 to 1048576 placement groups, and a size of at least 1"),
+        Self::BadPool => f.write_str("a pool has 1 to 1048576 placement groups, and a size from 1 to 255"),
         Self::Unplaced(group) => write!(f, "the rule finds no device for placement group {group}"),
+        Self::TooManyTries => f.write_str("the rule takes too many tries: more than 4294967296 straws were drawn"),
     }
 );
 
@@ -148,163 +152,46 @@ impl CrushMap {
     /// Applies a rule to the input `x`, which for a placement group is [`ceph_input`]. Returns up to `replicas`
     /// devices, and fewer if the rule finds no more; `indep` rules mark missing ones by [`CRUSH_NONE`]. `reweight`
     /// returns a device's reweight in steps of 1/65536, from zero (out) to one.
+    ///
+    /// The time grows with the tries and counts of the rule, which may be very large: [`CephPool::new`] has a bound.
     pub fn place(&self, rule: &[CrushStep], x: u32, replicas: usize, reweight: impl Fn(i32) -> u32) -> Vec<i32> {
-        let (mut taken, mut placed) = (Vec::new(), Vec::new());
-        let mut search = Search { map: self, x, reweight: &reweight, tries: TRIES, leaf_tries: 1 };
-        for step in rule {
-            match *step {
-                CrushStep::Take(item) => taken = [item].into(),
-                CrushStep::ChooseFirstn { count, kind, leaf } => {
-                    let count = wanted(count, replicas);
-                    let mut chosen = Vec::new();
-                    for bucket in taken.iter().filter_map(|item| self.buckets.get(item)) {
-                        chosen.extend(search.firstn(bucket, count, replicas - chosen.len(), kind, leaf));
-                    }
-                    taken = chosen;
-                }
-                CrushStep::ChooseIndep { count, kind, leaf } => {
-                    let count = wanted(count, replicas);
-                    let mut chosen = Vec::new();
-                    for bucket in taken.iter().filter_map(|item| self.buckets.get(item)) {
-                        chosen.extend(search.indep(bucket, count, replicas - chosen.len(), kind, leaf));
-                    }
-                    taken = chosen;
-                }
-                CrushStep::SetChooseTries(0) | CrushStep::SetChooseleafTries(0) => {}
-                CrushStep::SetChooseTries(tries) => search.tries = tries,
-                CrushStep::SetChooseleafTries(tries) => search.leaf_tries = tries,
-                CrushStep::Emit => {
-                    placed.extend(taken.drain(..).take(replicas - placed.len()));
-                }
-            }
-        }
-        placed
+        self.trace(rule, x, replicas, reweight, |_| {})
     }
 
-    /// The weight of a device in steps of 1/65536, the sum of all buckets that have it.
-    fn device_weight(&self, device: i32) -> u32 {
-        let items = self.buckets.values().flat_map(|bucket| &bucket.items);
-        items.filter(|(item, _)| *item == device).fold(0, |sum, (_, weight)| sum.saturating_add(*weight))
+    /// The weight of each device in steps of 1/65536, the sum of all buckets that have it.
+    fn device_weights(&self) -> BTreeMap<i32, u32> {
+        let mut weights = BTreeMap::new();
+        for &(device, weight) in self.buckets.values().flat_map(|bucket| &bucket.items).filter(|(item, _)| *item >= 0) {
+            let sum: &mut u32 = weights.entry(device).or_default();
+            *sum = sum.saturating_add(weight);
+        }
+        weights
     }
 
     /// Refuses buckets that contain themselves, so that every descent ends.
     fn check_depth(&self) -> Result<(), CrushError> {
         // A bucket is done once all buckets in it are done. A bucket of a circle never is.
-        let mut left: Vec<i32> = self.buckets.keys().copied().collect();
-        loop {
-            let before = left.len();
-            let open = left.clone();
-            left.retain(|id| self.buckets[id].items.iter().any(|(item, _)| open.contains(item)));
-            match left.first() {
-                None => return Ok(()),
-                Some(&id) if left.len() == before => return Err(CrushError::Circle(id)),
-                Some(_) => {}
-            }
+        let mut within: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        let mut open: BTreeMap<i32, usize> = BTreeMap::new();
+        for (&id, bucket) in &self.buckets {
+            let below = bucket.items.iter().filter(|(item, _)| *item < 0);
+            open.insert(id, below.clone().count());
+            below.for_each(|(item, _)| within.entry(*item).or_default().push(id));
         }
-    }
-}
-
-/// The number of items that a step chooses from each bucket.
-fn wanted(count: i32, replicas: usize) -> usize {
-    let replicas = if count > 0 { 0 } else { i64::try_from(replicas).unwrap_or(i64::MAX) };
-    usize::try_from(i64::from(count).saturating_add(replicas)).unwrap_or(0)
-}
-
-/// The choices of one rule for one input.
-struct Search<'m, F> {
-    map: &'m CrushMap,
-    x: u32,
-    reweight: &'m F,
-    /// Number of tries for an item.
-    tries: u32,
-    /// Number of tries for the device below an item.
-    leaf_tries: u32,
-}
-
-impl<'m, F: Fn(i32) -> u32> Search<'m, F> {
-    /// Chooses up to `count` distinct items below a bucket, but no more than there is room for; their devices if `leaf`
-    /// is set.
-    fn firstn(&self, bucket: &'m CrushBucket, count: usize, room: usize, kind: u16, leaf: bool) -> Vec<i32> {
-        let (mut found, mut leaves) = (Vec::new(), Vec::new());
-        for rep in 0..u32::try_from(count).unwrap_or(u32::MAX) {
-            if found.len() == room {
-                break;
-            }
-            for failures in 0..self.tries {
-                let r = rep.wrapping_add(failures);
-                match self.descend(bucket, r, kind) {
-                    Descent::DeadEnd => break,
-                    Descent::Empty => {}
-                    Descent::Found(item) if found.contains(&item) || (item >= 0 && self.is_out(item)) => {}
-                    Descent::Found(item) => {
-                        let device = if leaf { self.leaf_below(item, r, &leaves) } else { Some(item) };
-                        if let Some(device) = device {
-                            found.push(item);
-                            leaves.push(device);
-                            break;
-                        }
+        let mut done: Vec<i32> = open.iter().filter(|(_, below)| **below == 0).map(|(&id, _)| id).collect();
+        while let Some(id) = done.pop() {
+            open.remove(&id);
+            for above in within.remove(&id).into_iter().flatten() {
+                if let Some(below) = open.get_mut(&above) {
+                    *below -= 1;
+                    if *below == 0 {
+                        done.push(above);
                     }
                 }
             }
         }
-        leaves
+        open.keys().next().map_or(Ok(()), |&id| Err(CrushError::Circle(id)))
     }
-
-    /// A device below an item that is in, and not among those taken. The tries begin with the number of the outer try.
-    fn leaf_below(&self, item: i32, r: u32, taken: &[i32]) -> Option<i32> {
-        let Some(bucket) = self.map.buckets.get(&item) else { return Some(item) };
-        for failures in 0..self.leaf_tries {
-            match self.descend(bucket, r.wrapping_add(failures), 0) {
-                Descent::Found(device) if !taken.contains(&device) && !self.is_out(device) => return Some(device),
-                Descent::DeadEnd => return None,
-                _ => {}
-            }
-        }
-        None
-    }
-
-    fn descend(&self, mut bucket: &'m CrushBucket, r: u32, kind: u16) -> Descent {
-        loop {
-            let Some(item) = straw2(bucket, self.x, r) else { return Descent::Empty };
-            let below = self.map.buckets.get(&item);
-            let own = below.map_or(0, |bucket| bucket.kind);
-            match below {
-                _ if own == kind => return Descent::Found(item),
-                Some(below) => bucket = below,
-                None => return Descent::DeadEnd,
-            }
-        }
-    }
-
-    fn is_out(&self, device: i32) -> bool {
-        let weight = (self.reweight)(device);
-        weight < 1 << 16 && hash2(self.x, device.cast_unsigned()) & 0xFFFF >= weight
-    }
-}
-
-enum Descent {
-    Found(i32),
-    /// The bucket has no items, which counts as a failure.
-    Empty,
-    /// The item is a device instead of a bucket, which ends the search for this replica.
-    DeadEnd,
-}
-
-/// The item with the longest straw. If several are equally long, the first of them.
-fn straw2(bucket: &CrushBucket, x: u32, r: u32) -> Option<i32> {
-    let mut best: Option<(i64, i32)> = None;
-    for &(item, weight) in &bucket.items {
-        let straw = if weight == 0 {
-            i64::MIN
-        } else {
-            let draw = hash3(x, item.cast_unsigned(), r) & 0xFFFF;
-            (log2(draw).cast_signed() - (1 << 48)) / i64::from(weight)
-        };
-        if best.is_none_or(|(longest, _)| straw > longest) {
-            best = Some((straw, item));
-        }
-    }
-    best.map(|(_, item)| item)
 }
 
 /// Jenkins's mixing of two numbers.
@@ -324,9 +211,14 @@ fn hash3(a: u32, b: u32, c: u32) -> u32 {
     mix(y, c, hash).2
 }
 
+/// The hash of an object's name, of which [`ceph_placement_group`] takes a modulo.
+pub fn ceph_hash(object: &[u8]) -> u32 {
+    lookup2(object, 0)
+}
+
 /// The placement group of an object in a pool with `pg_num` groups.
 pub fn ceph_placement_group(object: &[u8], pg_num: u32) -> u32 {
-    stable_modulo(lookup2(object, 0), pg_num)
+    stable_modulo(ceph_hash(object), pg_num)
 }
 
 /// The input of a rule for a placement group.
@@ -336,16 +228,13 @@ pub fn ceph_input(placement_group: u32, pgp_num: u32, pool: u32) -> u32 {
 
 /// A modulo under which one more group moves half of the objects of one existing group, and no others.
 fn stable_modulo(value: u32, by: u32) -> u32 {
-    let mask = by.max(1).next_power_of_two().wrapping_sub(1);
+    let mask = by.max(1).checked_next_power_of_two().map_or(u32::MAX, |power| power - 1);
     if value & mask < by { value & mask } else { value & (mask >> 1) }
 }
 
 const SEED: u32 = 1_315_423_911;
 const X: u32 = 231_232;
 const Y: u32 = 1232;
-
-/// Number of tries for an item: `choose_total_tries` plus one.
-const TRIES: u32 = 51;
 
 #[cfg(test)]
 mod tests {
@@ -360,6 +249,9 @@ mod tests {
         for (object, group) in [("user:0", 0x2E), ("user:1", 0x39), ("7919", 0x3E), ("k1", 0x1F)] {
             assert_eq!(ceph_placement_group(object.as_bytes(), 96), group, "{object}");
         }
+        assert_eq!(ceph_hash(b"user:0"), 0x3883_5E6E);
+        // The largest numbers have no power of two above them.
+        assert_eq!([stable_modulo(7, u32::MAX), stable_modulo(u32::MAX, u32::MAX)], [7, u32::MAX >> 1]);
     }
 
     #[test]
@@ -371,6 +263,12 @@ mod tests {
         assert_eq!(refused(&[(-1, bucket(1, &[(-2, 1)]))]), CrushError::UnknownItem { bucket: -1, item: -2 });
         let circle = [(-1, bucket(1, &[(-2, 1), (0, 1)])), (-2, bucket(1, &[(-1, 1)]))];
         assert_eq!(refused(&circle), CrushError::Circle(-2));
+        // A chain of buckets is no circle, however long, and neither is a bucket that two others have.
+        let chain =
+            (1..100_000).map(|i| (-i, bucket(1, &[(-i - 1, 1), (0, 1)]))).chain([(-100_000, bucket(1, &[(0, 1)]))]);
+        assert!(CrushMap::new(chain).is_ok());
+        let shared = [(-1, bucket(2, &[(-2, 1), (-2, 1)])), (-2, bucket(1, &[(0, 1)])), (-3, bucket(2, &[(-2, 1)]))];
+        assert!(CrushMap::new(shared).is_ok());
         // Empty buckets, rules without a start, and types that do not exist place nothing, and the rule ends.
         let map = CrushMap::new([(-1, bucket(2, &[(-2, 1), (7, 1)])), (-2, bucket(1, &[]))]).unwrap();
         let choose = |kind, leaf| CrushStep::ChooseFirstn { count: 0, kind, leaf };

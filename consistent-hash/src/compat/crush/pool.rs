@@ -28,12 +28,13 @@ pub struct CephPool {
 }
 
 impl CephPool {
-    /// The pool with this number, with `pg_num` placement groups of `size` devices each. `reweight` is that of
-    /// [`CrushMap::place`].
+    /// The pool with this number, with `pg_num` placement groups of `size` devices each, at most 2^20 and 255.
+    /// `reweight` is that of [`CrushMap::place`].
     ///
     /// # Errors
     ///
-    /// [`CrushError::BadPool`]; [`CrushError::Unplaced`] if the rule finds no device for a group.
+    /// [`CrushError::BadPool`]; [`CrushError::Unplaced`] if the rule finds no device for a group;
+    /// [`CrushError::TooManyTries`] once more than 2^32 straws were drawn, which takes about a minute.
     pub fn new(
         map: &CrushMap,
         rule: &[CrushStep],
@@ -42,20 +43,37 @@ impl CephPool {
         size: usize,
         reweight: impl Fn(i32) -> u32,
     ) -> Result<Self, CrushError> {
-        if pg_num == 0 || pg_num > PLACEMENT_GROUPS_MAX || size == 0 {
+        Self::within(map, rule, pool, pg_num, size, reweight, STRAWS_MAX)
+    }
+
+    /// The pool, if at most this number of straws is drawn for it.
+    fn within(
+        map: &CrushMap,
+        rule: &[CrushStep],
+        pool: u32,
+        pg_num: u32,
+        size: usize,
+        reweight: impl Fn(i32) -> u32,
+        mut budget: u64,
+    ) -> Result<Self, CrushError> {
+        if !(1..=PLACEMENT_GROUPS_MAX).contains(&pg_num) || !(1..=SIZE_MAX).contains(&size) {
             return Err(CrushError::BadPool);
         }
         let mut groups = Vec::new();
         for group in 0..pg_num {
-            let mut devices = map.place(rule, ceph_input(group, pg_num, pool), size, &reweight);
+            let mut devices = map.apply(rule, ceph_input(group, pg_num, pool), size, &reweight, |_| {}, &mut budget);
+            if budget == 0 {
+                return Err(CrushError::TooManyTries);
+            }
             devices.retain(|device| (0..CRUSH_NONE).contains(device));
             if devices.is_empty() {
                 return Err(CrushError::Unplaced(group));
             }
             groups.push(devices);
         }
+        let weights = map.device_weights();
         let used: BTreeMap<i32, u32> =
-            groups.iter().flatten().map(|&device| (device, map.device_weight(device))).collect();
+            groups.iter().flatten().map(|device| (*device, weights.get(device).copied().unwrap_or(0))).collect();
         let node = |(&device, &weight): (&i32, &u32)| {
             Node::new(format!("osd.{device}")).with_weight(Weight::new(f64::from(weight) / 65536.0).unwrap_or_default())
         };
@@ -108,5 +126,57 @@ impl Placement for CephPool {
     }
 }
 
+/// Largest number of devices of a group, as in Ceph.
+const SIZE_MAX: usize = 255;
+
+/// Largest number of straws that are drawn for a pool.
+const STRAWS_MAX: u64 = 1 << 32;
+
 /// Largest number of placement groups of a pool.
 const PLACEMENT_GROUPS_MAX: u32 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compat::CrushBucket;
+
+    #[test]
+    fn rules_of_endless_tries_are_refused() {
+        let bucket =
+            |kind, items: &[i32]| CrushBucket { kind, items: items.iter().map(|&item| (item, 1 << 16)).collect() };
+        let map = CrushMap::new([(-1, bucket(2, &[-2])), (-2, bucket(1, &[0])), (-3, bucket(2, &[]))]).unwrap();
+        let place = |steps: &[CrushStep]| {
+            let rule =
+                [&[CrushStep::SetChooseTries(u32::MAX), CrushStep::SetChooseleafTries(u32::MAX)], steps].concat();
+            CephPool::within(&map, &rule, 1, 8, 2, |_| 1 << 16, 10_000).map(|_| ())
+        };
+        for kind in [0, 1] {
+            for leaf in [false, true] {
+                let firstn = CrushStep::ChooseFirstn { count: i32::MAX, kind, leaf };
+                let indep = CrushStep::ChooseIndep { count: i32::MAX, kind, leaf };
+                for step in [firstn, indep] {
+                    // There is one host and one device for two replicas; and below an empty bucket there is none.
+                    for root in [-1, -3] {
+                        let placed = place(&[CrushStep::Take(root), step, CrushStep::Emit]);
+                        assert_eq!(placed, Err(CrushError::TooManyTries), "{step:?} from {root}");
+                    }
+                }
+            }
+        }
+        // A rule that ends is not cut short.
+        let one = CrushStep::ChooseFirstn { count: 1, kind: 0, leaf: false };
+        assert_eq!(place(&[CrushStep::Take(-1), one, CrushStep::Emit]), Ok(()));
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let map = CrushMap::new([(-1, CrushBucket { kind: 1, items: [(0, 1 << 16)].to_vec() })]).unwrap();
+        let rule = [CrushStep::Take(-1), CrushStep::ChooseIndep { count: 0, kind: 0, leaf: false }, CrushStep::Emit];
+        for (pg_num, size) in [(0, 3), (u32::MAX, 3), (8, 0), (8, 256), (8, usize::MAX)] {
+            let refused = CephPool::new(&map, &rule, 1, pg_num, size, |_| 1 << 16).map(|_| ());
+            assert_eq!(refused, Err(CrushError::BadPool), "{pg_num} {size}");
+        }
+        let pool = CephPool::new(&map, &rule, 1, 8, 255, |_| 1 << 16).unwrap();
+        assert_eq!(pool.devices(7).len(), 1);
+    }
+}

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use quorate_consistent_hash::compat::{
     CompatRing, EnvoyMaglev, EnvoyRing, HaproxyFunction, HaproxyHash, LibmemcachedRing, MemcachedHash, Partitions,
-    RedisSlots, RingSystem, Server, TwemproxyRing,
+    Pymemcache, RedisSlots, RingSystem, Server, TwemproxyRing,
 };
 use quorate_consistent_hash::{BuildError, Jump, JumpBack, Maglev, Memento, Nodes, Placement, Rendezvous, Ring};
 
+use crate::config::{CephCluster, SwiftCluster};
 use crate::error::Failure;
 use crate::{Placing, input};
 
@@ -77,6 +78,14 @@ pub(crate) enum Algorithm {
     Clickhouse,
     /// Redis Cluster's hash slots.
     RedisSlot,
+    /// The token of Cassandra's and ScyllaDB's `Murmur3Partitioner`; `owners` and `explain` only, without nodes.
+    Cassandra,
+    /// PostgreSQL's hash partitions by a column of `text`, `bytea` or `uuid`; the nodes are the partitions in the order
+    /// of their remainders.
+    #[value(name = "postgresql", alias = "postgres")]
+    PostgreSql,
+    /// pymemcache's rendezvous hashing, for keys that are `str`.
+    Pymemcache,
     /// The partitions of Kafka's Java client and kafka-python; the nodes are partitions in their order.
     Kafka,
     /// The partitions of librdkafka's default.
@@ -105,9 +114,17 @@ impl fmt::Display for Algorithm {
 pub(crate) enum Built {
     Ring(Ring),
     Compat(CompatRing),
+    Rendezvous(Rendezvous),
+    Maglev(Maglev),
+    EnvoyMaglev(EnvoyMaglev),
+    Jump(Jump),
+    JumpBack(JumpBack),
     Memento(Memento),
     Slots(RedisSlots),
-    Other(Box<dyn Placement>),
+    Partitions(Partitions),
+    Pymemcache(Pymemcache),
+    Swift(Box<SwiftCluster>),
+    Ceph(Box<CephCluster>),
 }
 
 impl Built {
@@ -124,33 +141,42 @@ impl Built {
         if let Some(system) = placing.system(algorithm)? {
             return Ok(CompatRing::new(system, nodes).map(Self::Compat)?);
         }
-        let other: Result<Box<dyn Placement>, BuildError> = match algorithm {
-            Algorithm::Ring => {
-                return Ok(Ring::builder().virtual_nodes(placing.virtual_nodes).build(nodes).map(Self::Ring)?);
+        let modula = MemcachedHash::OneAtATime;
+        let built: Result<Self, BuildError> = match algorithm {
+            Algorithm::Ring => Ring::builder().virtual_nodes(placing.virtual_nodes).build(nodes).map(Self::Ring),
+            Algorithm::Memento => Memento::new(nodes).map(Self::Memento),
+            Algorithm::Rendezvous => Rendezvous::new(nodes).map(Self::Rendezvous),
+            Algorithm::Jump => Jump::new(nodes).map(Self::Jump),
+            Algorithm::JumpBack => JumpBack::new(nodes).map(Self::JumpBack),
+            Algorithm::Maglev => Maglev::builder().table_size(placing.table_size).build(nodes).map(Self::Maglev),
+            Algorithm::EnvoyMaglev => EnvoyMaglev::with_table_size(nodes, placing.table_size).map(Self::EnvoyMaglev),
+            Algorithm::Pymemcache => Ok(Self::Pymemcache(Pymemcache::new(nodes))),
+            Algorithm::Kafka => Partitions::kafka(nodes).map(Self::Partitions),
+            Algorithm::Librdkafka => Partitions::librdkafka(nodes).map(Self::Partitions),
+            Algorithm::Sarama => Partitions::sarama(nodes).map(Self::Partitions),
+            Algorithm::Hazelcast => Partitions::hazelcast(nodes).map(Self::Partitions),
+            Algorithm::PostgreSql => Partitions::postgresql(nodes).map(Self::Partitions),
+            Algorithm::Prometheus => Partitions::prometheus(nodes).map(Self::Partitions),
+            Algorithm::Rabbitmq => Partitions::rabbitmq(nodes).map(Self::Partitions),
+            Algorithm::Clickhouse => Partitions::clickhouse(nodes).map(Self::Partitions),
+            Algorithm::ThanosHashmod => Partitions::thanos(&nodes).map(Self::Partitions),
+            Algorithm::TwemproxyModula => {
+                Partitions::twemproxy(&servers(&nodes), placing.twemproxy()?).map(Self::Partitions)
             }
-            Algorithm::Memento => return Ok(Memento::new(nodes).map(Self::Memento)?),
-            Algorithm::Rendezvous => Rendezvous::new(nodes).map(boxed),
-            Algorithm::Jump => Jump::new(nodes).map(boxed),
-            Algorithm::JumpBack => JumpBack::new(nodes).map(boxed),
-            Algorithm::Maglev => Maglev::builder().table_size(placing.table_size).build(nodes).map(boxed),
-            Algorithm::EnvoyMaglev => EnvoyMaglev::with_table_size(nodes, placing.table_size).map(boxed),
-            Algorithm::Kafka => Partitions::kafka(nodes).map(boxed),
-            Algorithm::Librdkafka => Partitions::librdkafka(nodes).map(boxed),
-            Algorithm::Sarama => Partitions::sarama(nodes).map(boxed),
-            Algorithm::Hazelcast => Partitions::hazelcast(nodes).map(boxed),
-            Algorithm::Prometheus => Partitions::prometheus(nodes).map(boxed),
-            Algorithm::Rabbitmq => Partitions::rabbitmq(nodes).map(boxed),
-            Algorithm::Clickhouse => Partitions::clickhouse(nodes).map(boxed),
-            Algorithm::ThanosHashmod => Partitions::thanos(&nodes).map(boxed),
-            Algorithm::TwemproxyModula => Partitions::twemproxy(&servers(&nodes), placing.twemproxy()?).map(boxed),
             Algorithm::LibmemcachedModula => {
-                Partitions::libmemcached(&servers(&nodes), placing.memcached_hash(MemcachedHash::OneAtATime)?)
-                    .map(boxed)
+                Partitions::libmemcached(&servers(&nodes), placing.memcached_hash(modula)?).map(Self::Partitions)
+            }
+            Algorithm::Cassandra => {
+                return Err(Failure::Usage(
+                    "cassandra stands for tokens, which `owners` and `explain` print without --nodes: the tokens of \
+                     nodes are drawn by chance"
+                        .into(),
+                ));
             }
             // All others are rings of other systems.
-            _ => return Ok(RedisSlots::even(nodes).map(Self::Slots)?),
+            _ => RedisSlots::even(nodes).map(Self::Slots),
         };
-        Ok(Self::Other(other?))
+        Ok(built?)
     }
 
     /// The placement on other nodes. For Memento the result of the change depends on the placement before.
@@ -180,9 +206,17 @@ impl Built {
         match self {
             Self::Ring(placement) => Arc::new(placement),
             Self::Compat(placement) => Arc::new(placement),
+            Self::Rendezvous(placement) => Arc::new(placement),
+            Self::Maglev(placement) => Arc::new(placement),
+            Self::EnvoyMaglev(placement) => Arc::new(placement),
+            Self::Jump(placement) => Arc::new(placement),
+            Self::JumpBack(placement) => Arc::new(placement),
             Self::Memento(placement) => Arc::new(placement),
             Self::Slots(placement) => Arc::new(placement),
-            Self::Other(placement) => placement.into(),
+            Self::Partitions(placement) => Arc::new(placement),
+            Self::Pymemcache(placement) => Arc::new(placement),
+            Self::Swift(cluster) => Arc::new(cluster.ring),
+            Self::Ceph(cluster) => Arc::new(cluster.pool),
         }
     }
 
@@ -190,19 +224,23 @@ impl Built {
         match self {
             Self::Ring(placement) => placement,
             Self::Compat(placement) => placement,
+            Self::Rendezvous(placement) => placement,
+            Self::Maglev(placement) => placement,
+            Self::EnvoyMaglev(placement) => placement,
+            Self::Jump(placement) => placement,
+            Self::JumpBack(placement) => placement,
             Self::Memento(placement) => placement,
             Self::Slots(placement) => placement,
-            Self::Other(placement) => &**placement,
+            Self::Partitions(placement) => placement,
+            Self::Pymemcache(placement) => placement,
+            Self::Swift(cluster) => &cluster.ring,
+            Self::Ceph(cluster) => &cluster.pool,
         }
     }
 }
 
 fn servers(nodes: &Nodes) -> Vec<Server> {
     nodes.iter().map(|(_, node)| Server::from(node)).collect()
-}
-
-fn boxed<P: Placement + 'static>(placement: P) -> Box<dyn Placement> {
-    Box::new(placement)
 }
 
 impl Placing {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_consistent_hash::compat::{REDIS_SLOTS, redis_slot};
+use quorate_consistent_hash::compat::{REDIS_SLOTS, cassandra_token, redis_slot};
 use quorate_consistent_hash::{KeyHash, Node, NodeIndex, Placement, ReplicaError, ZoneReplicas};
 
 use crate::Placing;
@@ -17,8 +17,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     placing: Placing,
 
-    /// The nodes, one a line: `name [weight [zone [rack]]]`. Not needed for `redis-slot`, which prints the slot as
-    /// owner.
+    /// The nodes, one a line: `name [weight [zone [rack]]]`. Not needed for `redis-slot` and `cassandra`, which print
+    /// the slot or the token as owner.
     #[arg(long, value_name = "FILE")]
     nodes: Option<PathBuf>,
 
@@ -41,8 +41,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let bytes = input::read(&options.keys)?;
-    if options.placing.algorithm == Some(Algorithm::RedisSlot) {
-        return slots(options, &bytes, out);
+    match options.placing.algorithm {
+        Some(Algorithm::RedisSlot) => return slots(options, &bytes, out),
+        Some(Algorithm::Cassandra) if options.nodes.is_none() && !options.numeric => return tokens(&bytes, out),
+        _ => {}
     }
     let built = Built::asked(&options.placing, options.nodes.as_deref())?;
     let hashes = hashes(options, &built, &bytes)?;
@@ -68,6 +70,14 @@ fn slots(options: &Options, bytes: &[u8], out: &mut dyn Write) -> Result<(), Fai
             redis_slot(key)
         };
         out.write_all(key).and_then(|()| writeln!(out, "\t{slot}")).map_err(Failure::Output)?;
+    }
+    Ok(())
+}
+
+/// Prints the tokens of keys instead of owners.
+fn tokens(bytes: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    for (_, key) in input::lines(bytes) {
+        out.write_all(key).and_then(|()| writeln!(out, "\t{}", cassandra_token(key))).map_err(Failure::Output)?;
     }
     Ok(())
 }

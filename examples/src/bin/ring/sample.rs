@@ -16,6 +16,7 @@ pub(crate) fn numeric(built: &Built, line: &[u8]) -> Result<KeyHash, String> {
         Built::Compat(ring) if !ring.system().is_64_bit() => u32::try_from(number)
             .map(CompatRing::key_hash)
             .map_err(|_| format!("{number} is above 32 bits, which is all the system hashes to")),
+        Built::Pymemcache(_) => Err("pymemcache has no hash of a key alone".into()),
         Built::Slots(_) if number >= u64::from(REDIS_SLOTS) => Err(format!("{number} is not a slot")),
         _ => Ok(KeyHash(number)),
     }

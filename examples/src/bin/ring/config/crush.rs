@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use quorate_consistent_hash::compat::{CephPool, CrushBucket, CrushMap, CrushStep};
+use quorate_consistent_hash::compat::{CephPool, CrushBucket, CrushError, CrushMap, CrushStep};
 
 use super::file::File;
 use crate::algorithm::Built;
@@ -33,6 +33,29 @@ pub(crate) struct PoolOptions {
     reweights: Vec<String>,
 }
 
+/// A pool with all that places it.
+pub(crate) struct CephCluster {
+    pub(crate) pool: CephPool,
+    pub(crate) map: CrushMap,
+    pub(crate) rule: Vec<CrushStep>,
+    /// Number of the pool.
+    pub(crate) number: u32,
+    pub(crate) pg_num: u32,
+    /// Number of devices of a placement group.
+    pub(crate) size: usize,
+    /// Reweights of devices in steps of 1/65536. All others have 1.
+    pub(crate) reweights: BTreeMap<i32, u32>,
+    /// The names of devices and buckets, and of bucket types.
+    pub(crate) items: BTreeMap<i32, String>,
+    pub(crate) kinds: BTreeMap<u16, String>,
+}
+
+impl CephCluster {
+    pub(crate) fn reweight(&self, device: i32) -> u32 {
+        self.reweights.get(&device).copied().unwrap_or(ONE)
+    }
+}
+
 /// The names of a map and what stands behind them.
 #[derive(Default)]
 struct Names {
@@ -47,7 +70,7 @@ struct Names {
     rules: Vec<(String, Vec<CrushStep>)>,
 }
 
-pub(super) fn read(file: &File<'_>, pool: &PoolOptions) -> Result<Built, Failure> {
+pub(super) fn read(file: &File<'_>, options: &PoolOptions) -> Result<Built, Failure> {
     let mut names = Names::default();
     let mut lines = file.lines()?.into_iter().map(|(number, text)| (number, words(text)));
     while let Some((number, words)) = lines.next() {
@@ -71,17 +94,16 @@ pub(super) fn read(file: &File<'_>, pool: &PoolOptions) -> Result<Built, Failure
     }
     names.check_tunables().map_err(|reason| file.refuse(reason))?;
     let mut rule = vec![CrushStep::SetChooseTries(names.tunables["choose_total_tries"].saturating_add(1))];
-    rule.extend(file.only_rule(pool.rule.as_deref(), names.rules)?);
+    rule.extend(file.only_rule(options.rule.as_deref(), std::mem::take(&mut names.rules))?);
     let mut reweights = BTreeMap::new();
-    for text in &pool.reweights {
+    for text in &options.reweights {
         let (device, weight) = reweight(text, &names.items).map_err(Failure::Usage)?;
         reweights.insert(device, weight);
     }
-    let reweight = |device| reweights.get(&device).copied().unwrap_or(ONE);
-    let refuse = |error: quorate_consistent_hash::compat::CrushError| file.refuse(error.to_string());
-    let map = CrushMap::new(names.buckets).map_err(refuse)?;
-    let pool = CephPool::new(&map, &rule, pool.number, pool.pg_num, pool.size, reweight).map_err(refuse)?;
-    Ok(Built::Other(Box::new(pool)))
+    names
+        .cluster(options, rule, reweights)
+        .map(|cluster| Built::Ceph(Box::new(cluster)))
+        .map_err(|error| file.refuse(error.to_string()))
 }
 
 /// The words of a line, without its comment.
@@ -218,6 +240,27 @@ impl Names {
             _ => return Err(format!("{:?} is not understood", words.join(" "))),
         };
         Ok(Some(step))
+    }
+
+    /// The pool under this rule.
+    fn cluster(
+        self,
+        options: &PoolOptions,
+        rule: Vec<CrushStep>,
+        reweights: BTreeMap<i32, u32>,
+    ) -> Result<CephCluster, CrushError> {
+        let mut items: BTreeMap<i32, String> = self.items.into_iter().map(|(name, id)| (id, name)).collect();
+        for ((id, class), shadow) in self.shadows {
+            // As Ceph's tools name them.
+            let name = format!("{}~{class}", items.get(&id).map_or("", String::as_str));
+            items.insert(shadow, name);
+        }
+        let kinds = self.kinds.into_iter().map(|(name, kind)| (kind, name)).collect();
+        let map = CrushMap::new(self.buckets)?;
+        let reweight = |device| reweights.get(&device).copied().unwrap_or(ONE);
+        let &PoolOptions { number, pg_num, size, .. } = options;
+        let pool = CephPool::new(&map, &rule, number, pg_num, size, reweight)?;
+        Ok(CephCluster { pool, map, rule, number, pg_num, size, reweights, items, kinds })
     }
 
     /// Other tunables place differently. Those that the map does not have are those before Ceph had tunables.

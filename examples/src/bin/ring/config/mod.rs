@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+pub(crate) use self::crush::CephCluster;
 use self::file::{File, ring};
+pub(crate) use self::swift::SwiftCluster;
 use crate::algorithm::Built;
 use crate::error::Failure;
 use crate::input;

@@ -12,6 +12,13 @@ use super::file::File;
 use crate::algorithm::Built;
 use crate::error::Failure;
 
+/// A ring with the texts that the cluster hashes round each path.
+pub(crate) struct SwiftCluster {
+    pub(crate) ring: SwiftRing,
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) suffix: Vec<u8>,
+}
+
 #[derive(Deserialize)]
 struct Header {
     devs: Vec<Option<Device>>,
@@ -78,7 +85,7 @@ pub(super) fn read(file: &File<'_>, prefix: &[u8], suffix: &[u8]) -> Result<Buil
     drop(bytes);
     let devs: Vec<_> = header.devs.into_iter().map(|device| device.map(Device::named)).collect();
     let ring = SwiftRing::new(power, &devs, &rows, prefix, suffix).map_err(|error| file.refuse(error.to_string()))?;
-    Ok(Built::Other(Box::new(ring)))
+    Ok(Built::Swift(Box::new(SwiftCluster { ring, prefix: prefix.into(), suffix: suffix.into() })))
 }
 
 impl Device {

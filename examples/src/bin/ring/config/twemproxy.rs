@@ -46,7 +46,7 @@ pub(super) fn read(file: &File<'_>) -> Result<Built, Failure> {
     }
     let pool = file.only("pool", pools)?;
     if pool.distribution.as_deref() == Some("modula") {
-        return Ok(Built::Other(Box::new(Partitions::twemproxy(&pool.servers, pool.settings)?)));
+        return Ok(Built::Partitions(Partitions::twemproxy(&pool.servers, pool.settings)?));
     }
     ring((RingSystem::Twemproxy(pool.settings), pool.servers))
 }
