@@ -139,8 +139,7 @@ fn a_swift_ring_shows_the_partition_and_its_handoffs() {
     }
 }
 
-/// The draws, rejections and devices of a rule: each try ends in a choice or a rejection, and the devices are those that
-/// Ceph finds.
+/// The draws, rejections and devices of a rule. The devices are those that Ceph finds.
 #[test]
 fn a_crush_map_shows_every_draw() {
     let table = fs::read_to_string(format!("{GOLDEN}crush-map.tsv")).unwrap();
