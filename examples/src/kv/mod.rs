@@ -1,7 +1,7 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 //!
 //! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
-//! [`command`] their commands. [`connection`] orders one client's requests and replies, [`server`] gives connections
+//! [`command`] their commands; [`rdb`] is Redis's form of data. [`connection`] orders one client's requests and replies, [`server`] gives connections
 //! their sockets, and [`pubsub`] has the messages between clients; [`stats`], [`clients`] and [`process`] are what a
 //! node tells about them. [`config`] is the cluster file, [`http`] the port for people, [`status`] the status that it
 //! shows, [`members`] the changes of members, [`moves`] those of slots, [`logging`] the lines of the log, and
@@ -30,6 +30,7 @@ pub mod peers;
 pub mod process;
 pub mod pubsub;
 pub mod random;
+pub mod rdb;
 pub mod resp;
 pub mod server;
 pub mod shards;

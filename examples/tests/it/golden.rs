@@ -9,6 +9,9 @@
 //!
 //! `KV_GOLDEN_RECORD=sets,lists` records only files whose names contain one of these words.
 //!
+//! `rdb_theirs.txt` has values as Redis dumps them, `rdb_old.txt` in the forms of its earlier versions, and
+//! `rdb_ours.txt` those of the first as this program dumps them, which recording writes again.
+//!
 //! A line that begins with `>` is a request as typed into `redis-cli`, sent as an array; `>>` is sent unchanged, with
 //! escapes resolved; `<` is the whole answer to it; `< EOF` means that the server closed the connection; and
 //! `! reconnect` opens a new one. Each file starts with an empty store and a fresh connection.
@@ -41,6 +44,9 @@ fn record() {
     };
     let is_wanted = |path: &Path| wanted.split(',').any(|word| word == "all" || path.to_string_lossy().contains(word));
     let mut server = RedisServer::start();
+    if is_wanted(Path::new("rdb_ours.txt")) {
+        std::fs::write(golden("rdb_ours.txt"), our_dumps()).unwrap();
+    }
     for path in files().into_iter().filter(|path| is_wanted(path)) {
         let text = std::fs::read_to_string(&path).unwrap();
         server.connect();
@@ -49,9 +55,45 @@ fn record() {
     }
 }
 
+/// The requests of `rdb_theirs.txt`, with the dumps that this program makes of the same values.
+fn our_dumps() -> String {
+    let theirs = std::fs::read_to_string(golden("rdb_theirs.txt")).unwrap();
+    let mut store = OneStore::new();
+    store.connect();
+    let mut ours = String::new();
+    for line in theirs.lines().filter_map(|line| line.strip_prefix("> ")) {
+        let arguments = split_inline(line.as_bytes()).unwrap();
+        let (reply, _) = store.exchange(&array(&arguments));
+        if arguments[0] != b"RESTORE" {
+            writeln!(ours, "> {line}").unwrap();
+            continue;
+        }
+        assert_eq!(reply, b"+OK\r\n");
+        let key = &arguments[1];
+        let (dump, _) = store.exchange(&array(&[b"DUMP".to_vec(), key.clone()]));
+        let start = dump.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let dump = &dump[start..dump.len() - 2];
+        let digits: String = dump.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        writeln!(ours, "> RESTORE {} 0 \"{digits}\"", String::from_utf8_lossy(key)).unwrap();
+    }
+    ours
+}
+
+#[test]
+fn dumps_have_the_bytes_that_redis_was_given() {
+    let recorded = std::fs::read_to_string(golden("rdb_ours.txt")).unwrap();
+    let requests: String =
+        recorded.lines().filter(|line| line.starts_with('>')).map(|line| format!("{line}\n")).collect();
+    assert!(requests == our_dumps(), "record rdb_ours again");
+    assert!(requests.matches("RESTORE").count() > 20);
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "txt")).collect();
     files.sort();

@@ -1,7 +1,8 @@
 //! `DUMP` and `RESTORE`.
 
+use crate::kv::rdb::{self, Content, Limits, RdbError};
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::{LoadError, parse_integer};
+use crate::kv::store::{VALUE_BYTES_MAX, parse_integer};
 
 use super::context::{Change, Time, Unit, View};
 use super::errors::{integer, is, syntax_error};
@@ -11,19 +12,24 @@ type Done = Result<(), Reply>;
 
 pub(super) const COMMANDS: &[Spec] = &[
     Spec::read("dump", 2, ONE_KEY, |view: &View<'_>, rest, out| {
-        out.bulk_or_null(view.store.dump(view.at.log_time, rest[0]).as_deref());
+        out.bulk_or_null(view.store.get(view.at.log_time, rest[0]).map(rdb::dump).as_deref());
         out.check_size()
     })
     .flags(READ_SLOW)
-    .about("generic", "Returns a value as bytes for RESTORE."),
+    .about("generic", "Returns a value as bytes in Redis's form."),
     Spec::write("restore", -4, ONE_KEY, restore)
         .flags(WRITE_SLOW)
-        .about("generic", "Makes a key from the bytes that DUMP returned."),
+        .about("generic", "Makes a key from the bytes that DUMP returned, here or in Redis."),
 ];
 
-impl From<LoadError> for Reply {
-    fn from(error: LoadError) -> Self {
-        Self::error(error.to_string())
+impl From<RdbError> for Reply {
+    fn from(error: RdbError) -> Self {
+        Self::error(match error {
+            RdbError::TooShort(_) | RdbError::Version(_) | RdbError::Checksum { .. } => {
+                "ERR DUMP payload version or checksum are wrong"
+            }
+            _ => "ERR Bad data format",
+        })
     }
 }
 
@@ -77,10 +83,18 @@ fn restore(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Do
     }
     let time = Time { unit: Unit::Milliseconds, is_absolute: options.is_absolute };
     let deadline = if ms == 0 { None } else { Some(change.deadline_of(ms, time, "restore")?) };
-    change.store.load(key, dump, deadline)?;
+    match rdb::load(dump, LIMITS)? {
+        Content::Text(text) => change.store.put_text(key, &[&text], deadline),
+        Content::Items(value) => change.store.put_value(key, value, deadline),
+        Content::Unknown(_) => return Err(Reply::error("ERR Bad data format")),
+    }
     if deadline.is_some_and(|deadline| deadline <= change.log_time) {
         change.store.remove(change.log_time, key);
     }
     out.status("OK");
     Ok(())
 }
+
+/// Bounds of a value that is restored. What the bytes of a request hold may be compressed.
+pub(super) const LIMITS: Limits =
+    Limits { text_bytes_max: VALUE_BYTES_MAX as u64, value_bytes_max: 128 * VALUE_BYTES_MAX as u64 };

@@ -11,7 +11,6 @@ use std::io::Read;
 use std::sync::Arc;
 
 mod digest;
-mod dump;
 mod libraries;
 mod number;
 mod record;
@@ -25,7 +24,6 @@ mod trace;
 mod value;
 mod waiters;
 
-pub use dump::LoadError;
 pub use libraries::{Libraries, Library, LibraryError, LibraryFunction};
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
@@ -317,7 +315,11 @@ impl Store {
 
     /// Sets a key to a collection. An empty one removes the key.
     pub fn put<C: Collection>(&mut self, key: &[u8], collection: C, deadline: Option<u64>) {
-        let value = collection.wrap();
+        self.put_value(key, collection.wrap(), deadline);
+    }
+
+    /// Sets a key to a value that is no string. An empty one removes the key.
+    pub fn put_value(&mut self, key: &[u8], value: Value, deadline: Option<u64>) {
         self.touch(key);
         self.revision += 1;
         let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
@@ -391,23 +393,6 @@ impl Store {
         let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision };
         let copy = record.with_head(&mut self.scratch, head);
         self.insert(copy);
-    }
-
-    /// The value of a key as bytes for [`load`](Self::load).
-    pub fn dump(&self, log_time: u64, key: &[u8]) -> Option<Vec<u8>> {
-        self.get(log_time, key).map(dump::dump)
-    }
-
-    /// Sets a key to the value whose bytes [`dump`](Self::dump) returned.
-    ///
-    /// # Errors
-    /// When they are other bytes.
-    pub fn load(&mut self, key: &[u8], bytes: &[u8], deadline: Option<u64>) -> Result<(), LoadError> {
-        let head = Head { hash: self.table.hash(key), key, deadline, version: self.revision + 1 };
-        let record = dump::load(self, bytes, head)?;
-        self.revision += 1;
-        self.insert(record);
-        Ok(())
     }
 
     /// Removes a key. Returns false if it did not exist, or had expired.

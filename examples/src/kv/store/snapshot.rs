@@ -120,7 +120,7 @@ impl Snapshot {
 }
 
 /// The kind of a record's value.
-pub(super) fn kind(record: &Record) -> u8 {
+fn kind(record: &Record) -> u8 {
     match record.as_value() {
         None => TEXT,
         Some(Value::List(_)) => LIST,
@@ -140,7 +140,7 @@ fn write_record(writer: &mut impl Write, record: &Record) -> io::Result<()> {
 }
 
 /// Writes a record's value without its kind.
-pub(super) fn write_value(writer: &mut impl Write, record: &Record) -> io::Result<()> {
+fn write_value(writer: &mut impl Write, record: &Record) -> io::Result<()> {
     match record.as_value() {
         None => write_bytes(writer, record.as_text().unwrap_or_default()),
         Some(Value::List(list)) => write_items(writer, true, list.len(), list.iter_from(0)),
@@ -282,7 +282,7 @@ fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<Re
 }
 
 /// Reads a value that is no string, of a kind.
-pub(super) fn read_value(reader: &mut impl Read, kind: u8) -> Result<Value, RestoreError> {
+fn read_value(reader: &mut impl Read, kind: u8) -> Result<Value, RestoreError> {
     let (is_small, items) = read_items(reader)?;
     let value = match kind {
         LIST => Some(Value::List(List::from_items(items))),

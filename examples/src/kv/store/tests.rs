@@ -315,28 +315,6 @@ fn integers_are_read_as_strictly_as_redis_reads_them() {
 }
 
 #[test]
-fn any_value_is_made_again_from_its_dump_and_from_nothing_else() {
-    let mut store = mixed();
-    let keys: Vec<Vec<u8>> = store.table.iter().map(|record| record.key().to_vec()).collect();
-    let mut other = Store::new();
-    for key in &keys {
-        let dump = store.dump(0, key).unwrap();
-        other.load(key, &dump, store.get(0, key).unwrap().deadline()).unwrap();
-        for at in (0..dump.len()).step_by(dump.len() / 20 + 1) {
-            let mut damaged = dump.clone();
-            damaged[at] ^= 0x10;
-            assert_eq!(other.load(key, &damaged, None), Err(LoadError::Checksum));
-            assert_eq!(other.load(key, &dump[..at], None), Err(LoadError::Checksum));
-        }
-    }
-    assert_eq!(other.digest(), store.digest());
-    check(&other);
-    assert_eq!(store.dump(9, b"set"), None, "it has ended");
-    let reply = run(&mut store, 0, "RESTORE k 0 v");
-    assert_eq!(reply, "-ERR DUMP payload version or checksum are wrong");
-}
-
-#[test]
 fn ids_of_entries_follow_the_time_of_the_log_and_never_go_back() {
     let mut store = Store::new();
     for (log_time, id) in [(5, "5-0"), (5, "5-1"), (9, "9-0"), (9, "9-1")] {

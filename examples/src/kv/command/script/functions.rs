@@ -7,7 +7,8 @@ use mlua::{Function, Lua, LuaString, Table, Value};
 
 use crate::kv::command::context::Change;
 use crate::kv::command::errors::{is, number, syntax_error, unknown_subcommand, wrong_arity};
-use crate::kv::command::glob;
+use crate::kv::command::{dump, glob};
+use crate::kv::rdb::{self, RdbError};
 use crate::kv::resp::{Encoder, Reply};
 use crate::kv::store::{Libraries, Library, LibraryFunction};
 
@@ -48,12 +49,18 @@ pub(super) fn manage(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<
             out.status("OK");
         }
         options if is(name, "flush") => flush(change, name, options, out)?,
+        [] if is(name, "dump") => {
+            let libraries = change.store.libraries().iter().map(|(_, library)| &*library.code);
+            out.bulk(&rdb::dump_functions(libraries));
+        }
+        [dump, policy @ ..] if is(name, "restore") => restore(change, name, dump, policy, out)?,
         options if is(name, "list") => list(change.store.libraries(), options, out)?,
         [] if is(name, "stats") => stats(change.store.libraries(), out),
         // A function ends by itself, so there is none by the time at which another command is carried out.
         [] if is(name, "kill") => return Err(Reply::error("NOTBUSY No scripts in execution right now.")),
         _ => {
-            let known = ["load", "delete", "stats", "kill"].into_iter().find(|known| is(name, known));
+            let known =
+                ["load", "delete", "stats", "kill", "dump", "restore"].into_iter().find(|known| is(name, known));
             return Err(known.map_or_else(
                 || unknown_subcommand("function", name),
                 |known| wrong_arity(&format!("function|{known}")),
@@ -68,21 +75,66 @@ fn flush(change: &mut Change<'_>, name: &[u8], options: &[&[u8]], out: &mut Enco
         [] => {}
         [mode] if is(mode, "async") || is(mode, "sync") => {}
         [_] => return Err(Reply::error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
-        _ => {
-            let start = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
-            return Err(Reply::Error([start, name, b"'. Try FUNCTION HELP."].concat()));
-        }
+        _ => return Err(unknown_or_wrong_number(name)),
     }
     change.store.libraries_mut().clear();
     out.status("OK");
     Ok(())
 }
 
+fn unknown_or_wrong_number(name: &[u8]) -> Reply {
+    let start = &b"ERR unknown subcommand or wrong number of arguments for '"[..];
+    Reply::Error([start, name, b"'. Try FUNCTION HELP."].concat())
+}
+
 fn load(change: &mut Change<'_>, code: &[u8], replaces: bool, out: &mut Encoder<'_>) -> Done {
-    let (name, body) = split(code).map_err(Reply::error)?;
+    let (name, _) = split(code).map_err(Reply::error)?;
     if !replaces && change.store.libraries().get(name).is_some() {
         return Err(Reply::error(format!("ERR Library '{name}' already exists")));
     }
+    let library = compile(change, code)?;
+    let kept = change.store.libraries_mut().put(name, library);
+    kept.map_err(|error| Reply::error(format!("ERR {error}")))?;
+    out.bulk(name.as_bytes());
+    Ok(())
+}
+
+/// Adds the libraries of a dump: all of them or none.
+fn restore(change: &mut Change<'_>, name: &[u8], dump: &[u8], policy: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let policy = match policy {
+        [] => b"append",
+        [policy] => *policy,
+        _ => return Err(unknown_or_wrong_number(name)),
+    };
+    let keeps_others = !is(policy, "flush");
+    if keeps_others && !is(policy, "append") && !is(policy, "replace") {
+        return Err(Reply::error("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE."));
+    }
+    let codes = rdb::load_functions(dump, dump::LIMITS).map_err(|error| match error {
+        RdbError::Unknown { .. } => Reply::error("ERR Pre-GA function format not supported"),
+        RdbError::Malformed { what: rdb::NO_FUNCTION, .. } => Reply::error("ERR given type is not a function"),
+        other @ (RdbError::TooShort(_) | RdbError::Version(_) | RdbError::Checksum { .. }) => other.into(),
+        _ => Reply::error("ERR Failed loading library payload"),
+    })?;
+    let before = if keeps_others { change.store.libraries().clone() } else { Libraries::default() };
+    let mut libraries = before.clone();
+    for code in &codes {
+        let library = compile(change, code)?;
+        let (name, _) = split(code).map_err(Reply::error)?;
+        let replaces = is(policy, "replace") && before.get(name).is_some();
+        if !replaces && libraries.get(name).is_some() {
+            return Err(Reply::error(format!("ERR Library {name} already exists")));
+        }
+        libraries.put(name, library).map_err(|error| Reply::error(format!("ERR {error}")))?;
+    }
+    *change.store.libraries_mut() = libraries;
+    out.status("OK");
+    Ok(())
+}
+
+/// The library of a text.
+fn compile(change: &mut Change<'_>, code: &[u8]) -> Result<Library, Reply> {
+    let (name, body) = split(code).map_err(Reply::error)?;
     let run = Run { name, keys: &[], arguments: &[], reads_only: true, chunk: "user_function" };
     let start = |_: &Lua, prelude: Table, library| prelude.get::<Function>("register")?.call(library);
     let mut functions = run.start(change, body, start, |(is_ok, value, _)| {
@@ -96,10 +148,7 @@ fn load(change: &mut Change<'_>, code: &[u8], replaces: bool, out: &mut Encoder<
         return Err(Reply::error("ERR No functions registered"));
     }
     functions.sort_by(|one, other| one.name.cmp(&other.name));
-    let kept = change.store.libraries_mut().put(name, Library { code: code.into(), functions });
-    kept.map_err(|error| Reply::error(format!("ERR {error}")))?;
-    out.bulk(name.as_bytes());
-    Ok(())
+    Ok(Library { code: code.into(), functions })
 }
 
 /// The functions that a library registered.

@@ -246,7 +246,7 @@ impl Stream {
     }
 
     /// Number of entries that were ever added up to an id, if it can be told.
-    fn place_of(&self, id: StreamId) -> Option<u64> {
+    pub(in crate::kv) fn place_of(&self, id: StreamId) -> Option<u64> {
         if self.entries_added == 0 || self.len() == 0 && id <= self.last_id {
             return Some(self.entries_added);
         }
