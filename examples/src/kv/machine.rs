@@ -86,3 +86,42 @@ fn discard(garbage: Garbage) {
 }
 
 const KEYS_FREED_AT_ONCE: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::entry::EntryWriter;
+    use crate::kv::resp::Version;
+    use crate::kv::shards::work::{Effect, Part};
+    use quorate_protocol::ClusterId;
+    use quorate_two_phase_commit::TransactionNumber;
+    use quorate_two_phase_commit::manager::{ManagerId, ResourceId};
+
+    fn set(key: &[u8]) -> Bytes {
+        let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
+        entry.command(&[b"SET", key, b"value"]);
+        Work::Entry { entry: entry.finish(), asks: false }.encode()
+    }
+
+    fn locks(holder: BranchId, work: &Work) -> BTreeMap<Bytes, BranchId> {
+        work.keys().into_iter().map(|key| (key, holder)).collect()
+    }
+
+    #[test]
+    fn while_a_cut_is_prepared_nothing_else_is_done_and_it_waits_for_all_that_is() {
+        let manager = ManagerId { cluster: ClusterId(7), log: 1 };
+        let branch =
+            BranchId { manager, resource: ResourceId::of_name("shard-0"), number: TransactionNumber::default() };
+        let (store, cut) = (new_store(), Work::Cut { id: 7 });
+        let part = Part { checks: Vec::new(), effects: vec![Effect::Remove(Bytes::from("a"))] };
+        let part = Work::Part { part, only_if: false };
+        let by_cut = locks(branch, &cut);
+        for work in [set(b"b"), part.encode(), Work::Cut { id: 8 }.encode()] {
+            assert_eq!(store.holder(&work, &by_cut), Some(branch), "{work:?}");
+        }
+        let by_part = locks(branch, &part);
+        assert_eq!(store.holder(&cut.encode(), &by_part), Some(branch));
+        assert_eq!(store.holder(&set(b"b"), &by_part), None, "another key");
+        assert_eq!(store.vote(LogTime(1), &cut.encode()), Vote::Yes);
+    }
+}

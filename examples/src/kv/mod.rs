@@ -5,7 +5,8 @@
 //! replies, [`server`] gives connections their sockets, and [`pubsub`] has the messages between clients;
 //! [`stats`], [`clients`] and [`process`] are what a node tells about them. [`config`] is the cluster file,
 //! [`http`] the port for people, [`status`] the status that it shows, [`members`] the changes of members,
-//! [`moves`] those of slots, [`logging`] the lines of the log, and [`descriptors`] the limit of open files.
+//! [`moves`] those of slots, [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`] the limit of
+//! open files.
 //! [`shards`] divides a store, [`backend`] connects connections to replicas, [`peers`] a node to the others
 //! outside of the log, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the
 //! client's end of a connection.
@@ -13,6 +14,7 @@
 mod accept;
 pub mod address;
 pub mod backend;
+pub mod backup;
 pub mod client;
 pub mod clients;
 pub mod cluster;

@@ -25,6 +25,7 @@ use quorate_runtime::{
 use quorate_two_phase_commit::manager::ReplicatedBuilder;
 use quorate_two_phase_commit::manager::core::ManagerCore;
 use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::address::Address;
@@ -33,6 +34,7 @@ use super::backend::{
     shard_resources,
 };
 use super::config::{ClusterConfig, Engine};
+use super::connection::Reason;
 use super::http::{HttpLimits, HttpServer, Pages};
 use super::machine::{Shard, new_store};
 use super::members::{MemberAnswer, MemberRequest};
@@ -42,6 +44,7 @@ use super::pubsub::Hub;
 use super::server::{ServerLimits, serve};
 use super::shards::layout::SlotMove;
 use super::status::{GroupStatus, NodeStatus};
+use super::store::Cut;
 
 /// The options of a node.
 #[derive(Debug)]
@@ -110,7 +113,11 @@ pub struct RunningNode {
     crash: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<String>,
     thread: Option<JoinHandle<()>>,
+    cuts: UnboundedSender<CutRequest>,
 }
+
+/// Asks the node's loop for the stores of all shards at one moment.
+type CutRequest = oneshot::Sender<Result<Vec<Cut>, Reason>>;
 
 impl RunningNode {
     /// Starts a node and returns once it listens.
@@ -134,8 +141,17 @@ impl RunningNode {
         let (opened, opening) = mpsc::channel();
         let (crash, crashed) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
+        let (cuts, cut_requests) = unbounded_channel();
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
-            let clients = Clients { listener, addresses: clients, count_max: clients_max, founders, shards, redirect };
+            let clients = Clients {
+                listener,
+                addresses: clients,
+                count_max: clients_max,
+                founders,
+                shards,
+                redirect,
+                cut_requests,
+            };
             // The caller that started the node may not wait any more.
             let _ = match run::<E>(builder, id, folder, clients, &opened, crashed) {
                 Ok(()) => ends.send("its loop ended".to_owned()),
@@ -148,8 +164,18 @@ impl RunningNode {
             };
         })?;
         let handle = opening.recv().map_err(|_| io::Error::other("the node's thread panicked"))??;
-        let mut node =
-            Self { id, cluster, client, shards, handle, http: None, crash: Some(crash), ended, thread: Some(thread) };
+        let mut node = Self {
+            id,
+            cluster,
+            client,
+            shards,
+            handle,
+            http: None,
+            crash: Some(crash),
+            ended,
+            thread: Some(thread),
+            cuts,
+        };
         if let Some((listener, metrics)) = http {
             node.http = Some(HttpServer::start(listener, node.pages::<E>(metrics), HttpLimits::default())?);
         }
@@ -218,7 +244,18 @@ impl RunningNode {
                 }
             }
         };
-        let pages = Pages::new(metrics, status, serves, change);
+        let cuts = self.cuts.clone();
+        let cut = move || {
+            let (answer, answered) = oneshot::channel();
+            let is_asked = cuts.send(answer).is_ok();
+            async move {
+                match answered.await {
+                    Ok(result) if is_asked => result.map_err(|reason| reason.to_string()),
+                    _ => Err("the node has stopped".to_owned()),
+                }
+            }
+        };
+        let pages = Pages::new(metrics, status, serves, change).with_backup(self.cluster.clone(), cut);
         if self.shards == 1 {
             return pages;
         }
@@ -361,6 +398,7 @@ struct Clients {
     founders: Vec<u64>,
     shards: u16,
     redirect: bool,
+    cut_requests: UnboundedReceiver<CutRequest>,
 }
 
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
@@ -392,9 +430,10 @@ fn run<E: Election>(
         });
         let hub = Rc::new(RefCell::new(Hub::default()));
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };
-        tokio::task::spawn_local(peers::serve(requests, Rc::clone(&hub)));
+        tokio::task::spawn_local(peers::serve(requests, Rc::clone(&hub), backend.breather()));
         let keeper = backend.clone();
         let keeper = tokio::task::spawn_local(async move { keeper.keep().await });
+        tokio::task::spawn_local(serve_cuts(clients.cut_requests, backend.clone()));
         let groups = (0..clients.shards).map(shard_group).collect();
         let clients = serve(listener, backend, hub, limits);
         // The caller waits for this. If it is gone, the node is not wanted.
@@ -412,6 +451,14 @@ fn run<E: Election>(
             ended = keeper => ended.map_err(|error| io::Error::other(error).into()),
         }
     })
+}
+
+/// Answers requests for all shards at one moment, one after another.
+async fn serve_cuts<E: Election>(mut requests: UnboundedReceiver<CutRequest>, backend: ShardsBackend<E>) {
+    while let Some(answer) = requests.recv().await {
+        // Who asked may be gone.
+        let _ = answer.send(backend.cut().await);
+    }
 }
 
 /// Waits until a shard of the node has stopped and its clients had time to get their answers, and returns the reason.

@@ -1,4 +1,5 @@
-//! What nodes ask each other outside of the log, over the connections between them that exist already.
+//! What nodes ask each other outside of the log, over the connections between them that exist already. The group of a
+//! request tells what it is about: that of the first shard, subscriptions; that of the layout, a breather.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_protocol::NodeId;
+use quorate_protocol::{GroupId, NodeId};
 use quorate_transport::rpc::{Requests, Rpc, RpcSettings};
-use quorate_transport::{ClaimError, Transport};
+use quorate_transport::{ClaimError, Peer, Transport};
 use tokio::task::spawn_local;
 
-use super::backend::shard_group;
+use super::backend::{Breather, LAYOUT_GROUP, shard_group};
 use super::pubsub::{Answer, Hub, Request};
 use super::random;
 
@@ -48,10 +49,22 @@ impl Peers {
     /// # Panics
     /// Outside of a local runtime.
     pub fn ask(&self, request: &Request) -> impl Future<Output = Vec<Answer>> + 'static {
-        let body = request.encode();
-        let peers = self.shared.transport.peers();
-        let calls: Vec<_> =
-            peers.into_iter().map(|peer| spawn_local(Rc::clone(&self.shared).call(peer.node, body.clone()))).collect();
+        let answers = self.ask_all(shard_group(0), &request.encode());
+        async move { answers.await.iter().filter_map(|answer| Answer::decode(answer).ok()).collect() }
+    }
+
+    /// Asks all other nodes to begin no transaction over several shards for a short time, and waits for their answers,
+    /// at most for a second.
+    ///
+    /// # Panics
+    /// Outside of a local runtime.
+    pub(super) async fn ask_for_breather(&self) {
+        self.ask_all(LAYOUT_GROUP, &Bytes::new()).await;
+    }
+
+    fn ask_all(&self, group: GroupId, body: &Bytes) -> impl Future<Output = Vec<Bytes>> + 'static + use<> {
+        let call = |peer: Peer| spawn_local(Rc::clone(&self.shared).call(peer.node, group, body.clone()));
+        let calls: Vec<_> = self.shared.transport.peers().into_iter().map(call).collect();
         async move {
             let mut answers = Vec::new();
             for call in calls {
@@ -64,7 +77,7 @@ impl Peers {
 }
 
 impl Shared {
-    async fn call(self: Rc<Self>, node: NodeId, body: Bytes) -> Option<Answer> {
+    async fn call(self: Rc<Self>, node: NodeId, group: GroupId, body: Bytes) -> Option<Bytes> {
         let bytes = body.len();
         let before = self.unanswered.borrow().get(&node).copied().unwrap_or(0);
         if before > 0 && before + bytes > UNANSWERED_BYTES_MAX {
@@ -72,10 +85,10 @@ impl Shared {
             return None;
         }
         *self.unanswered.borrow_mut().entry(node).or_default() += bytes;
-        let answer = self.rpc.call(node, shard_group(0), body, PATIENCE).await;
+        let answer = self.rpc.call(node, group, body, PATIENCE).await;
         *self.unanswered.borrow_mut().entry(node).or_default() -= bytes;
         match answer {
-            Ok(answer) => Answer::decode(&answer).ok(),
+            Ok(answer) => Some(answer),
             Err(error) => {
                 metrics::counter!("kv_peer_requests_dropped_total").increment(1);
                 tracing::debug!(node = node.0, %error, "a node did not answer");
@@ -86,8 +99,13 @@ impl Shared {
 }
 
 /// Answers the other nodes until the transport is shut down.
-pub async fn serve(mut requests: Requests, hub: Rc<RefCell<Hub>>) {
+pub async fn serve(mut requests: Requests, hub: Rc<RefCell<Hub>>, breather: Rc<Breather>) {
     while let Some(request) = requests.next().await {
+        if request.group() == LAYOUT_GROUP {
+            breather.begin();
+            request.answer(Bytes::new());
+            continue;
+        }
         match Request::decode(request.body()) {
             Ok(asked) => {
                 let answer = hub.borrow_mut().answer(&asked).encode();

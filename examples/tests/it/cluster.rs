@@ -163,6 +163,11 @@ impl Cluster {
         self.config.data.join(id.to_string())
     }
 
+    /// A folder that is removed with the cluster.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn config_path(&self) -> PathBuf {
         self.folder.path().join("cluster.toml")
     }

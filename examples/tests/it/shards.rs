@@ -1,12 +1,14 @@
 //! Real processes with several shards.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use quorate_examples::kv::client::{Answer, Client};
+use quorate_examples::kv::rdb::{Content, Limits, Part, RdbFile};
 use quorate_examples::kv::status;
 use quorate_examples::kv::store::slot_of;
 
@@ -209,6 +211,46 @@ fn total(client: &mut Client) -> Option<i64> {
         other => panic!("{other:?}"),
     };
     Some(values.iter().map(value).sum())
+}
+
+/// The sum of all accounts in a backup, and the number of its keys.
+fn total_of_backup(path: &Path) -> (i64, usize) {
+    let file = fs::File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let limits = Limits { text_bytes_max: length, value_bytes_max: length };
+    let mut backup = RdbFile::open(std::io::BufReader::new(file), length, limits).unwrap();
+    let (mut total, mut keys) = (0, 0);
+    while let Some(part) = backup.next_part().unwrap() {
+        if let Part::Key { key, content: Content::Text(text), .. } = part {
+            keys += 1;
+            if key.starts_with(b"account") {
+                total += std::str::from_utf8(&text).unwrap().parse::<i64>().unwrap();
+            }
+        }
+    }
+    (total, keys)
+}
+
+#[test]
+fn a_backup_has_all_of_a_transaction_or_nothing() {
+    let cluster = cluster();
+    open_accounts(&cluster);
+    let transfers = Transfers::start(&cluster);
+    for number in 0..5 {
+        let file = cluster.folder().join(format!("{number}.rdb"));
+        let mut client = cluster.client(1 + number % 3);
+        // What was acknowledged before is in it.
+        assert_eq!(ask(&mut client, &format!("SET marker{number} 1")), ok());
+        let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+        kv.arg("backup").arg(&file).arg("--config").arg(cluster.config_path());
+        let output = kv.args(["--node", &(1 + number % 3).to_string()]).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        let (sum, keys) = total_of_backup(&file);
+        let markers = usize::try_from(number).unwrap() + 1;
+        assert_eq!((sum, keys), (i64::try_from(ACCOUNTS).unwrap() * 100, ACCOUNTS + markers), "{said}");
+    }
+    assert!(transfers.finish() > 0, "transfers went on");
 }
 
 fn open_accounts(cluster: &Cluster) {

@@ -9,6 +9,7 @@ use quorate_examples::kv::config::{ClusterConfig, Engine, Exposure};
 use quorate_examples::kv::logging::log_to_stderr;
 use quorate_examples::kv::status;
 
+mod backup;
 mod load;
 mod member;
 mod record;
@@ -43,6 +44,9 @@ enum Command {
     Member(member::MemberArguments),
     /// Shows the shards of a running cluster, or moves slots between them
     Shard(shard::ShardArguments),
+    /// Writes all keys of a running cluster, as they are at one moment, to an RDB file
+    #[command(visible_alias = "export")]
+    Backup(backup::BackupArguments),
     /// Marks a command at which every node stops: the node skips it from its next start on
     Skip(skip::SkipArguments),
     /// Records the answers to clients of a running cluster under load; `simulate check` judges them
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
         Some(Command::Status(status_arguments)) => print_status(&status_arguments),
         Some(Command::Member(member_arguments)) => member::run(&member_arguments),
         Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
+        Some(Command::Backup(backup_arguments)) => backup::run(&backup_arguments),
         Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),
     };

@@ -102,11 +102,17 @@ impl<E: Election> Commits<E> {
 
     /// Has the shards carry out their parts, all of them or none.
     pub(super) async fn commit(&self, parts: BTreeMap<u16, Part>, deadline: Instant) -> Committed {
+        let work = |part| Work::Part { part, only_if: false };
+        self.commit_work(parts.into_iter().map(|(shard, part)| (shard, work(part))), deadline).await
+    }
+
+    /// Has the shards do their work, all of it or none.
+    pub(super) async fn commit_work(&self, works: impl Iterator<Item = (u16, Work)>, deadline: Instant) -> Committed {
         let Some(transaction) = self.begin(deadline).await else { return Committed::No };
-        for (shard, part) in parts {
+        for (shard, work) in works {
             let Some(resource) = self.resources.get(usize::from(shard)) else { return Committed::No };
             match transaction.enlist(resource).await {
-                Ok(session) => session.set_work(Work::Part { part, only_if: false }.encode()),
+                Ok(session) => session.set_work(work.encode()),
                 // A transaction that is dropped is aborted.
                 Err(_) => return Committed::No,
             }

@@ -22,8 +22,10 @@ use super::pubsub::{self, Request};
 use super::server::Backend;
 use super::shards::layout::{Layout, Target};
 use super::status;
-use super::store::{Wait, slot_of};
+use super::store::{Cut, Wait, slot_of};
 
+mod backup;
+mod breather;
 mod commit;
 mod every;
 mod layout_keeper;
@@ -32,6 +34,7 @@ mod mover;
 mod shard;
 mod transact;
 
+pub use breather::Breather;
 use commit::Commits;
 pub use commit::{COMMIT_CHANNEL, commit_group, commit_settings, shard_resources};
 use layout_keeper::LayoutKeeper;
@@ -63,6 +66,8 @@ struct Shared<E: Election> {
     /// The address for clients of each node.
     clients: BTreeMap<u64, Address>,
     peers: Peers,
+    /// Transactions that this node begins wait for it.
+    breather: Rc<Breather>,
     /// Told when the layout that this node has is known to be old.
     outdated: Notify,
 }
@@ -107,6 +112,7 @@ impl<E: Election> ShardsBackend<E> {
             commits: has_several.then(|| Commits::new(node, id, founders, shards)),
             clients,
             peers,
+            breather: Rc::default(),
             outdated: Notify::new(),
         };
         Self { shared: Rc::new(shared) }
@@ -121,6 +127,21 @@ impl<E: Election> ShardsBackend<E> {
             }
             _ => std::future::pending().await,
         }
+    }
+
+    /// What other nodes may ask for: that this node begins no transaction for a short time.
+    pub fn breather(&self) -> Rc<Breather> {
+        Rc::clone(&self.shared.breather)
+    }
+
+    /// The state of every shard at one moment: each write that was acknowledged before is in it, and a transaction is
+    /// in it as a whole or not at all. Writes wait for a few milliseconds.
+    ///
+    /// # Errors
+    /// When no quorum answers, or transactions were under way at each of many attempts.
+    pub async fn cut(&self) -> Result<Vec<Cut>, Reason> {
+        Self::ready(&self.shared, Instant::now() + COMMAND_TIMEOUT).await?;
+        backup::cut(&self.shared).await
     }
 
     /// Waits until the layout is known.

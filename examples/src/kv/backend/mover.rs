@@ -146,7 +146,9 @@ async fn move_batch<E: Election>(
     }
     let commits = shared.commits.as_ref().ok_or(Reason::NoQuorum)?;
     let parts = BTreeMap::from([(change.from, leaves), (change.to, comes)]);
-    match commits.commit(parts, Instant::now() + COMMAND_TIMEOUT).await {
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
+    shared.breather.over(deadline).await;
+    match commits.commit(parts, deadline).await {
         // A client changed one of the keys. The others are in one of the halves.
         Committed::No if records.len() > 1 => {
             let second = records.split_off(records.len() / 2);

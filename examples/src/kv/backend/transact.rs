@@ -98,6 +98,7 @@ async fn commit<E: Election>(
         });
     }
     let commits = shared.commits.as_ref().ok_or(Obstacle::Lasting(Reason::NoQuorum))?;
+    shared.breather.over(deadline).await;
     Ok(match commits.commit(parts, deadline).await {
         Committed::Yes => Some(Written::Applied(replies)),
         Committed::No => None,

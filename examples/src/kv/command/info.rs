@@ -280,4 +280,5 @@ fn human(bytes: u64) -> String {
 }
 
 /// The version of Redis whose replies these are. Clients use it to decide which features a server has.
-const REDIS_VERSION: &str = "7.0.15";
+/// The version of Redis whose commands these are.
+pub const REDIS_VERSION: &str = "7.0.15";

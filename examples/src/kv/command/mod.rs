@@ -46,7 +46,7 @@ pub use cluster::{ClusterView, counted_slot};
 pub use context::{At, Change, Time, Unit, View};
 pub use execute::{apply, is_whole, keys_of_entry};
 pub use glob::matches;
-pub use info::{About, Keyspace, Role, ServerInfo};
+pub use info::{About, Keyspace, REDIS_VERSION, Role, ServerInfo};
 pub use parse::{Command, TransactionCommand, parse};
 pub use pubsub::{PubSubCommand, Question};
 pub use query::{Answer, Query, ReadBatch, Scan};

@@ -1,7 +1,7 @@
-//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`, `/layout`. Runs on a
-//! thread of its own, so that no scrape delays a client.
+//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`, `/layout`, `/backup`.
+//! Runs on a thread of its own, so that no scrape delays a client.
 //!
-//! A connection carries one request and has a time limit, and the number of connections is bounded ([`HttpLimits`]). So
+//! A connection carries one request and has a time limit (a backup has one for each of its parts), and the number of connections is bounded ([`HttpLimits`]). So
 //! a client that sends no request, or takes no answer, does not keep a descriptor.
 
 use std::collections::VecDeque;
@@ -12,25 +12,31 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use quorate_runtime::metrics::as_gauge;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::accept::accept;
+use super::backup;
 use super::logging;
 use super::members::{MemberAnswer, MemberRequest};
 use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
 use super::status::{NodeStatus, STOPPED};
+use super::store::Cut;
+use deadline::Deadline;
+
+mod deadline;
 
 /// The sources of the pages.
 #[derive(Clone)]
@@ -39,6 +45,7 @@ pub struct Pages {
     serves: Arc<dyn Fn() -> ServesFuture + Send + Sync>,
     change: Arc<dyn Fn(MemberRequest) -> ChangeFuture + Send + Sync>,
     layout: Option<LayoutPage>,
+    backup: Option<BackupPage>,
     metrics: PrometheusHandle,
 }
 
@@ -88,6 +95,16 @@ struct LayoutPage {
 type LayoutFuture = Pin<Box<dyn Future<Output = Option<LayoutStatus>> + Send>>;
 type LayoutChangeFuture = Pin<Box<dyn Future<Output = LayoutAnswer> + Send>>;
 
+/// Backups, one at a time.
+#[derive(Clone)]
+struct BackupPage {
+    cluster: String,
+    cut: Arc<dyn Fn() -> CutFuture + Send + Sync>,
+    turn: Arc<Semaphore>,
+}
+
+type CutFuture = Pin<Box<dyn Future<Output = Result<Vec<Cut>, String>> + Send>>;
+
 impl Pages {
     /// Pages that call these functions for each request: `status` gives `None` if the node has stopped, `serves` gives
     /// true if a client would be answered now, and `change` changes the members.
@@ -104,7 +121,14 @@ impl Pages {
     {
         let status: Arc<dyn Fn() -> StatusFuture + Send + Sync> = Arc::new(move || Box::pin(status()));
         let serves: Arc<dyn Fn() -> ServesFuture + Send + Sync> = Arc::new(move || Box::pin(serves()));
-        Self { status, serves, change: Arc::new(move |request| Box::pin(change(request))), layout: None, metrics }
+        Self {
+            status,
+            serves,
+            change: Arc::new(move |request| Box::pin(change(request))),
+            layout: None,
+            backup: None,
+            metrics,
+        }
     }
 
     /// Adds the page of the layout: `show` gives it, and `change` changes it.
@@ -121,6 +145,16 @@ impl Pages {
         let show: Arc<dyn Fn() -> LayoutFuture + Send + Sync> = Arc::new(move || Box::pin(show()));
         let page = LayoutPage { show, change: Arc::new(move |request| Box::pin(change(request))) };
         Self { layout: Some(page), ..self }
+    }
+
+    /// Adds the page of backups: `cut` gives the stores of all shards at one moment.
+    #[must_use]
+    pub fn with_backup<F>(self, cluster: String, cut: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<Cut>, String>> + Send + 'static,
+    {
+        let cut: Arc<dyn Fn() -> CutFuture + Send + Sync> = Arc::new(move || Box::pin(cut()));
+        Self { backup: Some(BackupPage { cluster, cut, turn: Arc::new(Semaphore::new(1)) }), ..self }
     }
 
     /// The status. `None` if the node has stopped or its loop does not answer in time.
@@ -193,12 +227,16 @@ async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io:
         {
             oldest.abort();
         }
-        let service = TowerToHyperService::new(router.clone());
+        let deadline = Deadline::after(limits.connection_timeout);
+        let service = TowerToHyperService::new(router.clone().layer(Extension(deadline.clone())));
         let connection = tokio::spawn(async move {
             let mut http = http1::Builder::new();
             let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            // An error of the connection concerns its client alone.
-            let _ = timeout(limits.connection_timeout, connection).await;
+            tokio::select! {
+                // An error of the connection concerns its client alone.
+                _ = connection => {}
+                () = deadline.over() => {}
+            }
         });
         open.push_back(connection.abort_handle());
     }
@@ -212,6 +250,7 @@ fn router(pages: Pages) -> Router {
         .route("/status", get(status))
         .route("/members", post(change_members))
         .route("/layout", get(show_layout).post(change_layout))
+        .route("/backup", get(show_backup))
         .with_state(pages)
 }
 
@@ -269,6 +308,30 @@ async fn change_layout(State(pages): State<Pages>, Json(request): Json<LayoutReq
     Json((page.change)(request).await)
 }
 
+/// All keys of all shards at one moment, as an RDB file.
+async fn show_backup(State(pages): State<Pages>, Extension(deadline): Extension<Deadline>) -> Response {
+    let refused = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
+    let Some(BackupPage { cluster, cut, turn }) = pages.backup else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let Ok(turn) = turn.try_acquire_owned() else { return refused("another backup is being made here".to_owned()) };
+    deadline.extend(BACKUP_PATIENCE);
+    let cuts = match cut().await {
+        Ok(cuts) => cuts,
+        Err(reason) => return refused(reason),
+    };
+    let write = move |out: &mut dyn io::Write| {
+        let _turn = turn;
+        backup::write(&cuts, &cluster, out)
+    };
+    match backup::written(write, move || deadline.extend(BACKUP_PATIENCE)) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/octet-stream")], Body::new(body)).into_response(),
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+/// Time for the moment of a backup, and then for each part of it.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_millis(800);
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use super::*;
 use crate::kv::members::{MemberAnswer, MemberRequest, send};
 use crate::kv::status::{GroupStatus, fetch};
+use crate::kv::store::Store;
 
 fn group(role: &str) -> GroupStatus {
     GroupStatus {
@@ -52,6 +53,85 @@ fn serve_with(role: &'static str, limits: HttpLimits) -> HttpServer {
         std::future::ready(if leads { MemberAnswer::Refused { reason } } else { MemberAnswer::NotLeader })
     };
     HttpServer::start(listener, Pages::new(recorder.handle(), status, serves, change), limits).unwrap()
+}
+
+/// A server whose store has as many keys as `keys`, each of 100 KB.
+fn serve_backups(keys: u8, limits: HttpLimits) -> HttpServer {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let pages = Pages::new(
+        recorder.handle(),
+        || std::future::ready(None),
+        || std::future::ready(true),
+        |_| std::future::ready(MemberAnswer::NotLeader),
+    );
+    let cut = move || {
+        let mut store = Store::new();
+        (0..keys).for_each(|key| store.put_text(&[key], &[&vec![key; 100_000]], None));
+        std::future::ready(Ok(vec![store.cut(1)]))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    HttpServer::start(listener, pages.with_backup("demo".to_owned(), cut), limits).unwrap()
+}
+
+fn backup_of(server: &HttpServer, folder: &tempfile::TempDir) -> Result<backup::Content, backup::BackupError> {
+    backup::fetch(&server.address().into(), &folder.path().join("dump.rdb"), |_| ())
+}
+
+#[test]
+fn a_backup_is_a_whole_file_of_all_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve_backups(20, HttpLimits::default());
+    let content = backup_of(&server, &folder).unwrap();
+    let file = std::fs::read(folder.path().join("dump.rdb")).unwrap();
+    assert_eq!((content.keys, content.bytes), (20, file.len() as u64));
+    assert!(file.starts_with(b"REDIS0010") && file.len() > 2_000_000, "{}", file.len());
+    assert!(matches!(backup_of(&server, &folder), Err(backup::BackupError::Exists)));
+}
+
+/// The time limit of connections is for those that ask for a page.
+#[test]
+fn a_backup_may_take_longer_than_a_page() {
+    let limits = HttpLimits { connection_timeout: Duration::from_millis(1), ..HttpLimits::default() };
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(backup_of(&serve_backups(200, limits), &folder).unwrap().keys, 200);
+}
+
+#[test]
+fn one_backup_is_made_at_a_time_and_one_that_nobody_reads_ends() {
+    let server = serve_backups(200, HttpLimits::default());
+    let mut slow = TcpStream::connect(server.address()).unwrap();
+    slow.write_all(b"GET /backup HTTP/1.0\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0; 1]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = backup_of(&server, &folder).unwrap_err();
+    assert_eq!(refused.to_string(), "another backup is being made here");
+    drop(slow);
+    while backup_of(&server, &folder).is_err() {}
+}
+
+#[test]
+fn a_backup_that_is_cut_short_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("dump.rdb");
+    for part in [&b""[..], b"REDIS0010", b"REDIS0010\xfe\0\0\x01k\x05value", b"other"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // The whole request is read, so that the end does not come as a reset.
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            stream.write_all(&[b"HTTP/1.0 200 OK\r\n\r\n", part].concat()).unwrap();
+        });
+        let error = backup::fetch(&address.into(), &out, |_| ()).unwrap_err();
+        assert!(matches!(error, backup::BackupError::Damaged(_)), "{error}");
+        answer.join().unwrap();
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file is left");
 }
 
 fn get(server: &HttpServer, path: &str) -> String {

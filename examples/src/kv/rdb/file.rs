@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 
 use super::crc64::crc64;
 use super::source::Source;
-use super::write::{put_length, put_text, put_value};
+use super::write::{put_length, put_record, put_text, put_value};
 use super::{Content, Limits, RdbError, VERSION_READ_MAX, VERSION_WRITTEN, kind, read};
+use crate::kv::store::Record;
 
 /// A file that is read part by part, in the order in which it was written.
 #[derive(Debug)]
@@ -202,6 +203,16 @@ impl<W: Write> RdbWriter<W> {
         self.put_head(key, deadline, *kind);
         self.flush_room()?;
         self.put(value)
+    }
+
+    /// Adds a key with its value and its deadline.
+    ///
+    /// # Errors
+    /// Errors of the writer.
+    pub fn record(&mut self, record: &Record) -> io::Result<()> {
+        let mut value = Vec::new();
+        put_record(&mut value, record);
+        self.key(record.key(), record.deadline(), &value)
     }
 
     /// Adds a key with a value from memory, and with its deadline in Unix ms.

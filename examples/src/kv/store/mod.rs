@@ -4,12 +4,14 @@
 //! applied the same entries hold the same keys and have the same [`Store::digest`]. A key with a deadline exists while
 //! the log time is before the deadline. Wall clocks have no influence.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
+mod cut;
 mod digest;
 mod libraries;
 mod number;
@@ -24,6 +26,7 @@ mod trace;
 mod value;
 mod waiters;
 
+pub use cut::Cut;
 pub use libraries::{Libraries, Library, LibraryError, LibraryFunction};
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
 pub use record::{Record, VALUE_BYTES_MAX};
@@ -77,6 +80,8 @@ pub struct Store {
     scripts: Arc<Scripts>,
     /// The slots of a shard. `None` for a store that holds all keys.
     slots: Option<Slots>,
+    /// A cut through all shards that no node has taken yet, with its number.
+    kept: RefCell<Option<(u64, Cut)>>,
     /// Notes what is touched, in a store that holds some keys of a larger one.
     trace: Option<Box<Trace>>,
     waiters: Arc<Waiters>,
@@ -141,6 +146,7 @@ impl Store {
             digest: 0,
             scripts: Arc::default(),
             slots: None,
+            kept: RefCell::new(None),
             trace: None,
             waiters: Arc::default(),
             scratch: Vec::new(),

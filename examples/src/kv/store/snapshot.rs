@@ -82,7 +82,17 @@ impl Snapshot {
 
     /// The keys that exist at `log_time`, in no particular order.
     pub fn keys(&self, log_time: u64) -> impl Iterator<Item = &[u8]> {
-        self.table.iter().filter(move |record| record.lives_at(log_time)).map(Record::key)
+        self.records(log_time).map(Record::key)
+    }
+
+    /// The records of the keys that exist at `log_time`, in no particular order.
+    pub fn records(&self, log_time: u64) -> impl Iterator<Item = &Record> {
+        self.table.iter().filter(move |record| record.lives_at(log_time))
+    }
+
+    /// The libraries of functions.
+    pub fn libraries(&self) -> &Libraries {
+        self.scripts.libraries()
     }
 
     /// Writes the snapshot.

@@ -5,7 +5,7 @@
 //! if its checks hold (18): the number of checks as u32, each with its key and a version as u64; the number of changes
 //! as u32, each with its kind: 1, a key to be removed; 2, a record with a new version; 3, a record that keeps its
 //! version. Keys and records begin with their length as u32. 19: a change of slots: its kind, a shard as u16, a
-//! generation as u64, and the slots as u16. Numbers are little-endian.
+//! generation as u64, and the slots as u16. 20: a cut: its number as u64. Numbers are little-endian.
 
 use std::collections::BTreeSet;
 
@@ -40,6 +40,12 @@ pub enum Work {
         generation: u64,
         /// The slots.
         slots: Vec<u16>,
+    },
+    /// Keep the store as it is, as this shard's part of a cut through all shards. While the cut is prepared, nothing
+    /// else is done.
+    Cut {
+        /// The number of the cut.
+        id: u64,
     },
 }
 
@@ -147,6 +153,7 @@ impl Work {
             Self::Entry { entry, asks: true } => [&[ASKS], &entry[..]].concat().into(),
             Self::Part { part, only_if } => encode_part(part, *only_if),
             Self::Slots { change, generation, slots } => encode_slots(*change, *generation, slots),
+            Self::Cut { id } => [&[CUT][..], &id.to_le_bytes()].concat().into(),
         }
     }
 
@@ -166,6 +173,10 @@ impl Work {
                 bytes.advance(1);
                 decode_slots(&mut bytes)
             }
+            CUT => {
+                let id = bytes[1..].try_into().map_err(|_| DecodeError::Length)?;
+                Ok(Self::Cut { id: u64::from_le_bytes(id) })
+            }
             kind => Err(DecodeError::Kind(kind)),
         }
     }
@@ -178,12 +189,16 @@ impl Work {
             }
             Self::Part { part, .. } => part.keys(),
             Self::Slots { .. } => BTreeSet::new(),
+            Self::Cut { .. } => BTreeSet::from([Bytes::from_static(CUT_KEY)]),
         }
     }
 
     /// Returns true if a prepared transaction that has locked this key must end before the work is done.
     pub fn waits_for(&self, locked: &[u8]) -> bool {
         match self {
+            // A cut has the locks of all keys.
+            _ if locked == CUT_KEY => true,
+            Self::Cut { .. } => true,
             Self::Entry { entry, .. } => command::is_whole(entry),
             // A key that is to come would be lost.
             Self::Slots { change: SlotChange::Release(_), slots, .. } => slots.contains(&slot_of(locked)),
@@ -195,6 +210,7 @@ impl Work {
     pub fn is_possible(&self, store: &Store, log_time: u64) -> bool {
         match self {
             Self::Part { part, .. } => part.elsewhere(store, log_time).is_none() && part.holds(store, log_time),
+            Self::Cut { .. } => true,
             Self::Entry { .. } | Self::Slots { .. } => false,
         }
     }
@@ -204,6 +220,7 @@ impl Work {
     /// # Errors
     /// When it contains something that a newer program wrote.
     pub fn carry_out(&self, store: &mut Store, log_time: u64) -> Result<ShardReply, DecodeError> {
+        store.forget_old_cut(log_time);
         match self {
             Self::Entry { entry, asks } => {
                 if store.slots().is_some()
@@ -227,6 +244,10 @@ impl Work {
                 Ok(()) => ShardReply::Done(Bytes::new()),
                 Err(error) => ShardReply::Refused(error.to_string()),
             }),
+            Self::Cut { id } => {
+                store.keep_cut(log_time, *id);
+                Ok(ShardReply::Done(Bytes::new()))
+            }
         }
     }
 }
@@ -372,6 +393,9 @@ const ASKS: u8 = 16;
 const PART: u8 = 17;
 const PART_IF: u8 = 18;
 const SLOTS_CHANGE: u8 = 19;
+const CUT: u8 = 20;
+/// Stands for all keys among the locks. A client's key of this name is locked along with a cut, and locks all keys.
+const CUT_KEY: &[u8] = b"\0cut";
 const REMOVE: u8 = 1;
 const PUT: u8 = 2;
 const MOVE: u8 = 3;

@@ -39,6 +39,9 @@ fn the_bytes_are_those_of_the_first_release() {
     let work = Work::Slots { change: SlotChange::Release(258), generation: 9, slots: vec![1, 515] };
     assert_eq!(&work.encode()[..], [19, 3, 2, 1, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3, 2]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
+    let work = Work::Cut { id: 513 };
+    assert_eq!(&work.encode()[..], [20, 1, 2, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(Work::decode(work.encode()), Ok(work));
     let work = Work::Entry { entry: entry(&[&[b"get", b"k"]]), asks: true };
     assert_eq!(work.encode()[..2], [16, 2]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
@@ -52,7 +55,8 @@ fn bytes_that_are_cut_or_of_a_newer_program_are_refused() {
         assert!(Work::decode(bytes.slice(..length)).is_err(), "{length}");
     }
     for (bytes, error) in [
-        (&[20][..], DecodeError::Kind(20)),
+        (&[21][..], DecodeError::Kind(21)),
+        (&[20, 1], DecodeError::Length),
         (&[19, 5, 0, 0], DecodeError::Kind(5)),
         (&[19, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40], DecodeError::Length),
         (&[], DecodeError::Short),
