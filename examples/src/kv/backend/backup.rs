@@ -17,7 +17,8 @@ use crate::kv::store::Cut;
 ///
 /// Several shards are cut by a transaction that holds all their keys from the vote of each until its commit, so nothing
 /// changes between the first part of the cut and the last. Writes wait for that time. So that the cut finds a moment,
-/// all nodes are asked to begin no other transaction for a while; a node that does so all the same only spoils an attempt.
+/// all nodes are asked to begin no other transaction for a while; a node that does so all the same only spoils an
+/// attempt.
 pub(super) async fn cut<E: Election>(shared: &Shared<E>) -> Result<Vec<Cut>, Reason> {
     let Some(commits) = &shared.commits else {
         let cut =

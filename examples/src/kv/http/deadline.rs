@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// The time at which a connection is given up, whatever its client does. Whoever answers it may move it on. Clones share
-/// it.
+/// The time at which a connection is given up, whatever its client does. Whoever answers it may move it on. Clones
+/// share it.
 #[derive(Debug, Clone)]
 pub(super) struct Deadline {
     at: watch::Sender<Instant>,

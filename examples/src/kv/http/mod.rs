@@ -1,8 +1,9 @@
 //! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`, `/layout`, `/backup`.
 //! Runs on a thread of its own, so that no scrape delays a client.
 //!
-//! A connection carries one request and has a time limit (a backup has one for each of its parts), and the number of connections is bounded ([`HttpLimits`]). So
-//! a client that sends no request, or takes no answer, does not keep a descriptor.
+//! A connection carries one request and has a time limit (a backup has one for each of its parts), and the number of
+//! connections is bounded ([`HttpLimits`]). So a client that sends no request, or takes no answer, does not keep a
+//! descriptor.
 
 use std::collections::VecDeque;
 use std::io;
