@@ -115,7 +115,7 @@ impl Bank {
     /// Begins a transaction in all databases, and asks for its commit.
     fn begin(&mut self, node: NodeId, number: u64) -> TransactionNumber {
         let transaction = self.begin_without_commit(node, number);
-        self.command(node, ManagerCommand::Commit { transaction });
+        self.command(node, ManagerCommand::Commit { transaction, votes: BTreeMap::new() });
         transaction
     }
 
@@ -215,7 +215,7 @@ impl Bank {
             Reached::All => {}
         }
         let before = last(self, N1);
-        self.command(N1, ManagerCommand::Commit { transaction });
+        self.command(N1, ManagerCommand::Commit { transaction, votes: BTreeMap::new() });
         self.run_until(50, |bank| (last(bank, N1) > before).then_some(()));
         self.step();
         let has_it = |bank: &Self, node| last(bank, node) > before;

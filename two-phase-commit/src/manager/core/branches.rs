@@ -144,6 +144,13 @@ impl Branches {
         self.all.entry(key).or_insert_with(|| Branch { stage: Stage::AtWork, work: Work::new(now) });
     }
 
+    /// The resource has voted before it was asked here. Returns false if the branch is not at work any more.
+    pub(super) fn has_voted(&mut self, key: Key, vote: Vote) -> bool {
+        let Some(branch) = self.all.get_mut(&key).filter(|branch| branch.stage == Stage::AtWork) else { return false };
+        branch.stage = if vote == Vote::Yes { Stage::Prepared } else { Stage::Done };
+        true
+    }
+
     /// Moves a branch to a stage in which the resource is asked for work, and asks it. A call for the branch that is
     /// under way is replaced.
     pub(super) fn enter(&mut self, outside: &mut Outside, key: Key, stage: Stage) {

@@ -1,6 +1,6 @@
 //! Commands and answers of the shell to the core of a manager, and events and requests for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::message::Acknowledgement;
 use crate::{CommandId, Decision, Deviation, Epoch, Knowledge, TransactionNumber, TransactionRefusal, Unready, Vote};
 
 /// Command of the shell to the core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ManagerCommand {
     /// Begin a transaction. The answer is [`ManagerEvent::Begun`] or [`ManagerEvent::Refused`].
     Begin {
@@ -29,6 +29,10 @@ pub enum ManagerCommand {
     Commit {
         /// The transaction.
         transaction: TransactionNumber,
+        /// Resources in which it has worked, with the votes of those that were asked to prepare already; the others are
+        /// asked by [`ManagerRequest::Prepare`]. Those that were enlisted before need not be named. Of a transaction of
+        /// one resource none may have been asked.
+        votes: BTreeMap<ResourceId, Option<Vote>>,
     },
     /// Abort the transaction, if it is not decided. The answer is [`ManagerEvent::Ended`].
     Abort {

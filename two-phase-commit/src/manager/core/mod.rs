@@ -15,7 +15,7 @@ mod settings;
 mod status;
 mod transactions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_protocol::{
@@ -166,7 +166,7 @@ impl ManagerCore {
 
     fn on_command(&mut self, command: ManagerCommand) {
         if self.halted.is_some() {
-            return self.refuse_halted(command);
+            return self.refuse_halted(&command);
         }
         match command {
             ManagerCommand::Begin { command, timeout } => {
@@ -174,7 +174,7 @@ impl ManagerCore {
                 self.give(Command::Begin { command });
             }
             ManagerCommand::Enlist { transaction, resource } => self.on_enlist(transaction, resource),
-            ManagerCommand::Commit { transaction } => self.on_commit(transaction),
+            ManagerCommand::Commit { transaction, votes } => self.on_commit(transaction, votes),
             ManagerCommand::Abort { transaction } => self.abort(transaction, AbortReason::Asked),
             ManagerCommand::Query { command, transaction } => {
                 let (command, transaction) = (self.transactions.query(command), self.id_of(transaction));
@@ -193,7 +193,7 @@ impl ManagerCore {
         }
     }
 
-    fn refuse_halted(&mut self, command: ManagerCommand) {
+    fn refuse_halted(&mut self, command: &ManagerCommand) {
         let (ManagerCommand::Begin { command, .. }
         | ManagerCommand::Query { command, .. }
         | ManagerCommand::Forget { command, .. }
@@ -202,7 +202,7 @@ impl ManagerCore {
         else {
             return;
         };
-        self.refuse(command, TransactionRefusal::Halted);
+        self.refuse(*command, TransactionRefusal::Halted);
     }
 
     /// A branch of a transaction that has ended meanwhile is rolled back.
@@ -220,20 +220,31 @@ impl ManagerCore {
         }
     }
 
-    fn on_commit(&mut self, number: TransactionNumber) {
+    fn on_commit(&mut self, number: TransactionNumber, votes: BTreeMap<ResourceId, Option<Vote>>) {
         let command = self.transactions.new_command();
         let Some(open) = self.transactions.get_mut(number) else { return };
         if open.commit.is_some() {
             return;
         }
         open.commit = Some(command);
+        for resource in votes.keys().filter(|resource| open.resources.insert(**resource)) {
+            self.branches.enlist(self.outside.now.instant, Key { number, resource: *resource });
+        }
         if open.resources.is_empty() {
             // There is nothing to commit, which is true of its abort as well.
             return self.abort(number, AbortReason::Asked);
         }
+        let is_only = open.resources.len() == 1;
         let branches = open.resources.iter().map(|resource| (NodeId(resource.0), Bytes::new())).collect();
         let transaction = self.id_of(number);
         self.give(Command::Commit { command, transaction, branches });
+        // The only resource may be asked to decide, and then must not be prepared.
+        for (resource, vote) in votes.into_iter().filter(|_| !is_only) {
+            let Some(vote) = vote else { continue };
+            if self.branches.has_voted(Key { number, resource }, vote) {
+                self.outside.tell(resource, Message::Vote { transaction, vote });
+            }
+        }
     }
 
     /// Asks the coordinator to abort. It refuses if the transaction is decided or about to be.

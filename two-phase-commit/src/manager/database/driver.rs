@@ -21,7 +21,10 @@ pub trait Driver: Send + Sync + 'static {
     /// Makes a connection that is in no transaction, and sets the database up if that was not done yet.
     async fn connect(&self) -> Result<Self::Connection, ResourceError>;
 
-    /// Whether an idle connection can be used. Nothing that its last user has set is in force afterwards.
+    /// Takes away what a user has set in a connection that is in no transaction. Returns false if that fails.
+    async fn clean(connection: &mut Self::Connection) -> bool;
+
+    /// Whether an idle connection can be used.
     async fn is_alive(&self, connection: &mut Self::Connection) -> bool;
 
     /// Opens the branch on an idle connection, in such a way that other connections can find its session until the
@@ -86,6 +89,10 @@ pub trait Driver: Send + Sync + 'static {
     /// Whether a branch was not prepared because there is a prepared one of its name. That is not this branch: nothing
     /// else opens it, and its session has not prepared it before.
     fn is_name_taken(&self, error: &ResourceError) -> bool;
+
+    /// Whether a branch is not to be prepared, whatever became of it, because its application left its session in the
+    /// middle of a statement.
+    fn is_broken(&self, error: &ResourceError) -> bool;
 }
 
 /// How a statement that finishes a prepared branch ended.

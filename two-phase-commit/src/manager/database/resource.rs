@@ -26,7 +26,7 @@ impl<D: Driver> Database<D> {
 
     /// A connection that is in no transaction.
     async fn connection(&self) -> Result<D::Connection, ResourceError> {
-        while let Some(mut connection) = self.table.take_idle() {
+        while let Some(mut connection) = self.table.take_idle().await {
             // It may be dead, because the server was restarted.
             if self.driver.is_alive(&mut connection).await {
                 return Ok(connection);
@@ -35,9 +35,16 @@ impl<D: Driver> Database<D> {
         self.driver.connect().await
     }
 
+    /// Takes a connection back in which the application has worked, and which is in no transaction any more. The next
+    /// user waits until it is clean, and nobody else does.
+    fn give_back(&self, mut connection: D::Connection) {
+        let cleaning = async move { D::clean(&mut connection).await.then_some(connection) };
+        self.table.put_cleaning(tokio::spawn(cleaning));
+    }
+
     /// Opens the branch.
     async fn open(&self, branch: BranchId) -> Result<D::Connection, ResourceError> {
-        if let Some(mut connection) = self.table.take_idle()
+        if let Some(mut connection) = self.table.take_idle().await
             && self.driver.begin(&mut connection, branch).await.is_ok()
         {
             return Ok(connection);
@@ -53,7 +60,7 @@ impl<D: Driver> Database<D> {
         let vote = self.driver.prepare(&mut connection, branch).await?;
         match vote {
             Vote::Yes => self.table.put_prepared(branch, connection),
-            Vote::ReadOnly | Vote::No => self.table.put_idle(connection),
+            Vote::ReadOnly | Vote::No => self.give_back(connection),
         }
         Ok(vote)
     }
@@ -62,7 +69,7 @@ impl<D: Driver> Database<D> {
     async fn commit_open(&self, branch: BranchId) -> Result<(), ResourceError> {
         let mut connection = self.session(branch)?;
         self.driver.commit_one_phase(&mut connection, branch).await?;
-        self.table.put_idle(connection);
+        self.give_back(connection);
         Ok(())
     }
 
@@ -106,7 +113,7 @@ impl<D: Driver> Database<D> {
             },
             Closed::Nothing => return Err(ResourceError::Refused("it has no session".into())),
         };
-        self.table.put_idle(connection);
+        self.give_back(connection);
         Ok(())
     }
 
@@ -114,7 +121,7 @@ impl<D: Driver> Database<D> {
     async fn commit_where_prepared(&self, branch: BranchId) -> Option<CommitEnd> {
         let mut connection = self.table.take_prepared(branch)?;
         let Ok(Finished::Done) = self.driver.commit_prepared(&mut connection, branch).await else { return None };
-        self.table.put_idle(connection);
+        self.give_back(connection);
         Some(CommitEnd::Committed)
     }
 }
@@ -129,6 +136,9 @@ impl<D: Driver> ResourceManager for Database<D> {
             Ok(vote) => vote,
             Err(error) => {
                 tracing::info!(%branch, error = %Reasons(&error), "the branch was not prepared");
+                if self.driver.is_broken(&error) {
+                    self.roll_back_anything(branch).await?;
+                }
                 let lost_answer = !self.driver.is_name_taken(&error) && self.is_prepared_for_good(branch).await?;
                 if lost_answer { Vote::Yes } else { Vote::No }
             }

@@ -1,7 +1,9 @@
 //! The connections of a database, and what is known of branches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
 
 use crate::{Decision, TransactionNumber, Vote};
 
@@ -16,12 +18,20 @@ pub(in super::super) struct Table<C> {
 }
 
 struct Inner<C> {
-    idle: Vec<C>,
+    /// The one that was given back first is taken first: it is the likeliest to be clean.
+    idle: VecDeque<Idle<C>>,
     /// Branches at work. `None` while the application has the session, or while it is opened.
     open: BTreeMap<BranchId, Option<C>>,
     prepared: BTreeMap<BranchId, C>,
     votes: BTreeMap<BranchId, Vote>,
     decisions: BTreeMap<BranchId, Decision>,
+}
+
+/// A connection that waits for its next use.
+enum Idle<C> {
+    Clean(C),
+    /// What its last user left is being taken away; `None` if that fails.
+    Cleaning(JoinHandle<Option<C>>),
 }
 
 /// What a branch that is no longer at work left in the table.
@@ -41,7 +51,7 @@ impl<C> Table<C> {
     pub(in super::super) fn new() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                idle: Vec::new(),
+                idle: VecDeque::new(),
                 open: BTreeMap::new(),
                 prepared: BTreeMap::new(),
                 votes: BTreeMap::new(),
@@ -55,15 +65,35 @@ impl<C> Table<C> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in super::super) fn take_idle(&self) -> Option<C> {
-        self.inner().idle.pop()
+    /// An idle connection in which nothing is in force that its last user has set.
+    pub(in super::super) async fn take_idle(&self) -> Option<C> {
+        loop {
+            let idle = self.inner().idle.pop_front()?;
+            match idle {
+                Idle::Clean(connection) => return Some(connection),
+                Idle::Cleaning(cleaning) => {
+                    if let Ok(Some(connection)) = cleaning.await {
+                        return Some(connection);
+                    }
+                }
+            }
+        }
     }
 
     /// The connection must be in no transaction, and have no settings of an earlier user.
     pub(in super::super) fn put_idle(&self, connection: C) {
+        self.put(Idle::Clean(connection));
+    }
+
+    /// A connection that is being cleaned, for which nobody waits now.
+    pub(in super::super) fn put_cleaning(&self, cleaning: JoinHandle<Option<C>>) {
+        self.put(Idle::Cleaning(cleaning));
+    }
+
+    fn put(&self, idle: Idle<C>) {
         let mut inner = self.inner();
         if inner.idle.len() < Self::IDLE_MAX {
-            inner.idle.push(connection);
+            inner.idle.push_back(idle);
         }
     }
 

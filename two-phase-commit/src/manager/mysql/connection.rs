@@ -19,7 +19,8 @@ pub struct Connection {
 
 impl Connection {
     pub(super) async fn new(opts: &Opts, sessions: &Sessions) -> Result<Self, Error> {
-        let conn = Conn::new(opts.clone()).await?;
+        let mut conn = Conn::new(opts.clone()).await?;
+        conn.query_drop(AUTOCOMMIT).await?;
         sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(u64::from(conn.id()));
         Ok(Self { conn, sessions: Arc::clone(sessions) })
     }
@@ -41,7 +42,7 @@ impl Drop for Connection {
 }
 
 /// With `autocommit` off no branch of another session can be finished.
-pub(super) const AUTOCOMMIT: &str = "SET autocommit = 1";
+const AUTOCOMMIT: &str = "SET autocommit = 1";
 
 /// `XAER_NOTA`: there is no such branch, or its session or another finisher still has it.
 pub(super) const NOT_THERE: u16 = 1397;
@@ -55,6 +56,11 @@ const BUSY: [u16; 7] = [1205, 1213, 1317, 1969, 1020, 1040, NOT_THERE];
 
 /// Shutdown, a connection that was ended.
 const UNAVAILABLE: [u16; 4] = [1053, 1077, 1080, 1927];
+
+/// A session whose answers do not belong to its questions: the future of a question was dropped.
+#[derive(Debug, thiserror::Error)]
+#[error("its session was broken")]
+pub(super) struct Broken;
 
 /// The number of an error of the server.
 pub(super) fn number(error: &Error) -> Option<u16> {

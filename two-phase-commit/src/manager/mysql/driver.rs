@@ -11,7 +11,7 @@ use crate::{TransactionNumber, Vote};
 use super::super::branch::{BranchId, ManagerId, ResourceId};
 use super::super::database::{Driver, Finished, Patience, Row, Xid, branch_of_xid, lock_name, number as stored};
 use super::super::resource::ResourceError;
-use super::connection::{AUTOCOMMIT, Connection, NOT_THERE, ROLLED_BACK, number, resource_error};
+use super::connection::{Broken, Connection, NOT_THERE, ROLLED_BACK, number, resource_error};
 use super::resource::MysqlDriver;
 use super::session::MysqlSession;
 use super::set_up::{MysqlSetUpError, set_up};
@@ -21,9 +21,6 @@ const NO_SUCH_CONNECTION: u16 = 1094;
 
 /// Ranges of rows that one statement deletes at most.
 const RANGES_MAX: usize = 500;
-
-/// Gives back the lock of the branch, behind the statement that has ended it.
-const UNLOCK: &str = "DO RELEASE_ALL_LOCKS()";
 
 #[async_trait]
 impl Driver for MysqlDriver {
@@ -39,16 +36,19 @@ impl Driver for MysqlDriver {
         Ok(connection)
     }
 
-    async fn is_alive(&self, connection: &mut Connection) -> bool {
+    async fn clean(connection: &mut Connection) -> bool {
         connection.clean().await.is_ok()
+    }
+
+    async fn is_alive(&self, connection: &mut Connection) -> bool {
+        connection.conn.ping().await.is_ok()
     }
 
     /// The lock goes when the session is gone, after its branch was rolled back or left to others. If XA START fails
     /// the session must be closed: what it did later would commit by itself.
     async fn begin(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
-        connection.conn.reset().await.map_err(resource_error)?;
         let (lock, xid) = (lock_name(branch), Xid::new(branch).literal());
-        let begin = format!("SELECT GET_LOCK('{lock}', 0); {AUTOCOMMIT}; XA START {xid}");
+        let begin = format!("SELECT GET_LOCK('{lock}', 0); XA START {xid}");
         match connection.conn.query_first::<Option<u8>, _>(begin).await.map_err(resource_error)? {
             Some(Some(1)) => Ok(()),
             _ => Err(ResourceError::Busy("an earlier session works on the branch".into())),
@@ -63,18 +63,21 @@ impl Driver for MysqlDriver {
     }
 
     /// `ONE PHASE` must never follow XA PREPARE: the answer is the same for branches that are prepared, committed and
-    /// unknown.
+    /// unknown. What a dropped question left behind is read first, because nothing takes this commit back.
     async fn commit_one_phase(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
-        let xid = Xid::new(branch).literal();
-        self.end_with(connection, branch, &format!("XA COMMIT {xid} ONE PHASE; {UNLOCK}")).await
+        let (name, xid) = (lock_name(branch), Xid::new(branch).literal());
+        let seen = connection.conn.query_first::<String, _>(format!("SELECT '{name}'")).await;
+        if seen.map_err(resource_error)? != Some(name) {
+            return Err(ResourceError::Refused(Box::new(Broken)));
+        }
+        self.end_with(connection, branch, &format!("XA COMMIT {xid} ONE PHASE")).await
     }
 
     /// After a deadlock XA END fails, and the branch is rolled back without it.
     async fn roll_back_open(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
         let xid = Xid::new(branch).literal();
         let _ = connection.conn.query_drop(format!("XA END {xid}")).await;
-        let roll_back = format!("XA ROLLBACK {xid}; {UNLOCK}");
-        connection.conn.query_drop(roll_back).await.map_err(resource_error)
+        connection.conn.query_drop(format!("XA ROLLBACK {xid}")).await.map_err(resource_error)
     }
 
     async fn commit_prepared(&self, connection: &mut Connection, branch: BranchId) -> Result<Finished, ResourceError> {
@@ -186,6 +189,10 @@ impl Driver for MysqlDriver {
     fn is_name_taken(&self, _: &ResourceError) -> bool {
         false
     }
+
+    fn is_broken(&self, error: &ResourceError) -> bool {
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Broken>)
+    }
 }
 
 impl MysqlDriver {
@@ -194,26 +201,23 @@ impl MysqlDriver {
         table.map(String::as_str)
     }
 
-    /// Ends the branch with its row. First it is looked at whether the answers of this connection belong to its
-    /// questions, which they do not after a question whose future was dropped, and whether the branch still is under
-    /// its lock. The row is inserted only if there is a transaction: elsewhere it would be evidence of a commit that
-    /// never was.
+    /// Ends the branch with its row, in one message. The first answer tells whether the answers of this connection
+    /// belong to its questions, which they do not after a question whose future was dropped. Its question fails, and
+    /// with it all that stands behind it, if the branch is not under its lock or there is no transaction: elsewhere the
+    /// row would be evidence of a commit that never was.
     async fn end_with(&self, connection: &mut Connection, branch: BranchId, end: &str) -> Result<(), ResourceError> {
-        let name = lock_name(branch);
-        let look = format!("SELECT IF(IS_USED_LOCK('{name}') = CONNECTION_ID(), '{name}', '')");
-        let seen = connection.conn.query_first::<String, _>(look).await.map_err(resource_error)?;
-        if seen != Some(name) {
-            return Err(ResourceError::Refused("its session was broken".into()));
-        }
-        let (xid, table) = (Xid::new(branch).literal(), self.table()?);
+        let (name, xid, table) = (lock_name(branch), Xid::new(branch).literal(), self.table()?);
         let Row { log, resource, epoch, sequence } = Row::new(branch)?;
         let cluster = branch.manager.cluster.0;
         let statements = format!(
-            "INSERT INTO {table} (cluster, log, resource, epoch, sequence) \
-             SELECT X'{cluster:032x}', {log}, {resource}, {epoch}, {sequence} FROM DUAL WHERE @@in_transaction = 1; \
+            "SELECT IF(IS_USED_LOCK('{name}') = CONNECTION_ID() AND @@in_transaction = 1, '{name}', \
+             (SELECT 1 UNION SELECT 2)); \
+             INSERT INTO {table} (cluster, log, resource, epoch, sequence) \
+             VALUES (X'{cluster:032x}', {log}, {resource}, {epoch}, {sequence}); \
              XA END {xid}; {end}"
         );
-        connection.conn.query_drop(statements).await.map_err(resource_error)
+        let seen = connection.conn.query_first::<String, _>(statements).await.map_err(resource_error)?;
+        if seen == Some(name) { Ok(()) } else { Err(ResourceError::Refused(Box::new(Broken))) }
     }
 
     /// XAER_NOTA says that the branch is finished only if it is not listed: it also comes while the session that has
@@ -224,7 +228,7 @@ impl MysqlDriver {
         verb: &str,
         branch: BranchId,
     ) -> Result<Finished, ResourceError> {
-        match connection.conn.query_drop(format!("{verb} {}; {UNLOCK}", Xid::new(branch).literal())).await {
+        match connection.conn.query_drop(format!("{verb} {}", Xid::new(branch).literal())).await {
             Ok(()) => Ok(Finished::Done),
             Err(error) if number(&error) == Some(NOT_THERE) => {
                 if self.is_prepared(connection, branch).await? {

@@ -1,10 +1,11 @@
 //! A connection to PostgreSQL, and its errors.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_core::Stream;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -68,12 +69,25 @@ impl Connection {
 
     /// The rows that the statements return.
     pub(super) async fn rows(&self, statements: &str) -> Result<Vec<SimpleQueryRow>, Error> {
-        let messages = self.client.simple_query(statements).await?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        Ok(rows.collect())
+        let (rows, ended) = self.rows_until(statements).await;
+        ended.map(|()| rows)
+    }
+
+    /// The rows that the statements return until one fails, and whether one does.
+    pub(super) async fn rows_until(&self, statements: &str) -> (Vec<SimpleQueryRow>, Result<(), Error>) {
+        let mut rows = Vec::new();
+        let mut answers = match self.client.simple_query_raw(statements).await {
+            Ok(answers) => Box::pin(answers),
+            Err(error) => return (rows, Err(error)),
+        };
+        loop {
+            match poll_fn(|context| answers.as_mut().poll_next(context)).await {
+                Some(Ok(SimpleQueryMessage::Row(row))) => rows.push(row),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return (rows, Err(error)),
+                None => return (rows, Ok(())),
+            }
+        }
     }
 
     /// Whether the query returns a row.

@@ -19,12 +19,12 @@ use super::set_up::{PostgresSetUpError, set_up};
 /// The name of the setting that says which branch a transaction is.
 const BRANCH_SETTING: &str = "quorate.branch";
 
-/// What an open branch is, looked at just before it is prepared or committed.
+/// How an open branch was ended.
 enum Work {
-    /// It has changed something.
-    Writer,
-    /// It has changed nothing. Whoever reads under `SERIALIZABLE` has read valid data only if the commit succeeds.
-    ReadOnly { serializable: bool },
+    /// It has changed something, and was ended as was asked.
+    Written,
+    /// It has changed nothing, and nothing of it is left.
+    ReadOnly,
 }
 
 #[async_trait]
@@ -39,6 +39,10 @@ impl Driver for PostgresDriver {
             error => ResourceError::Refused(Box::new(error)),
         })?;
         Ok(connection)
+    }
+
+    async fn clean(connection: &mut Connection) -> bool {
+        connection.run(CLEAN).await.is_ok()
     }
 
     async fn is_alive(&self, connection: &mut Connection) -> bool {
@@ -62,39 +66,26 @@ impl Driver for PostgresDriver {
     }
 
     /// `PREPARE TRANSACTION` in a failed transaction says `ROLLBACK` and is no error, and the client does not show it:
-    /// the row in front of it, in one message, is what fails.
+    /// the statements in front of it, in one message, are what fails. Until the branch is committed on this connection,
+    /// the settings of its user are not in force.
     async fn prepare(&self, connection: &mut Connection, branch: BranchId) -> Result<Vote, ResourceError> {
-        match look_at(connection, branch).await? {
-            Work::ReadOnly { serializable } => {
-                end_read_only(connection, serializable).await?;
-                Ok(Vote::ReadOnly)
-            }
-            Work::Writer => {
-                let prepare = format!("{}; PREPARE TRANSACTION '{}'; {CLEAN}", self.insert(branch)?, gid(branch));
-                connection.run(&prepare).await.map_err(resource_error)?;
-                Ok(Vote::Yes)
-            }
-        }
+        let end = format!("PREPARE TRANSACTION '{}'; RESET ALL", gid(branch));
+        Ok(match self.end_with(connection, branch, &end).await? {
+            Work::Written => Vote::Yes,
+            Work::ReadOnly => Vote::ReadOnly,
+        })
     }
 
-    /// The row in front of the commit is what fails where the commit would roll back in silence. A commit that the
-    /// application wants to be lazy waits for the disk all the same.
+    /// The statements in front of the commit are what fails where the commit would roll back in silence. A commit that
+    /// the application wants to be lazy waits for the disk all the same.
     async fn commit_one_phase(&self, connection: &mut Connection, branch: BranchId) -> Result<(), ResourceError> {
-        match look_at(connection, branch).await? {
-            Work::ReadOnly { serializable } => end_read_only(connection, serializable).await,
-            Work::Writer => {
-                let commit = format!(
-                    "{}; SELECT set_config('synchronous_commit', 'on', true) \
-                     WHERE current_setting('synchronous_commit') = 'off'; COMMIT; {CLEAN}",
-                    self.insert(branch)?
-                );
-                connection.run(&commit).await.map_err(resource_error)
-            }
-        }
+        let end = "SELECT set_config('synchronous_commit', 'on', true) \
+                   WHERE current_setting('synchronous_commit') = 'off'; COMMIT";
+        self.end_with(connection, branch, end).await.map(drop)
     }
 
     async fn roll_back_open(&self, connection: &mut Connection, _: BranchId) -> Result<(), ResourceError> {
-        connection.run(&format!("ROLLBACK; {CLEAN}")).await.map_err(resource_error)
+        connection.run("ROLLBACK").await.map_err(resource_error)
     }
 
     async fn commit_prepared(&self, connection: &mut Connection, branch: BranchId) -> Result<Finished, ResourceError> {
@@ -182,6 +173,11 @@ impl Driver for PostgresDriver {
     fn is_name_taken(&self, error: &ResourceError) -> bool {
         name_is_taken(error)
     }
+
+    /// The client answers a question that was dropped before it asks the next.
+    fn is_broken(&self, _: &ResourceError) -> bool {
+        false
+    }
 }
 
 impl PostgresDriver {
@@ -193,35 +189,48 @@ impl PostgresDriver {
              VALUES ('{cluster:032x}', {log}, {resource}, {epoch}, {sequence})"
         ))
     }
-}
 
-/// Deferred constraints and triggers run now: within `PREPARE TRANSACTION` no time-out would bound them. The owner of a
-/// prepared transaction is the role of the moment, and must be one that can finish it. From here on the locks belong to
-/// the transaction, and nothing but its end gives them back.
-async fn look_at(connection: &Connection, branch: BranchId) -> Result<Work, ResourceError> {
-    let (lock, owner) = (branch_lock(branch), owner_lock(branch.manager, branch.resource));
-    let look = format!(
-        "SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; \
-         SELECT current_setting('{BRANCH_SETTING}', true), pg_current_xact_id_if_assigned() IS NOT NULL, \
-         current_setting('transaction_isolation'), pg_try_advisory_xact_lock({lock}), \
-         pg_advisory_xact_lock_shared({owner}); \
-         SELECT pg_advisory_unlock_all()"
-    );
-    let rows = connection.rows(&look).await.map_err(resource_error)?;
-    let column = |column| rows.first().and_then(|row| row.get(column));
-    if column(0) != Some(&gid(branch)) || column(3) != Some("t") {
-        return Err(ResourceError::Refused("its transaction was ended in the session".into()));
+    /// Ends the open branch with its row, in one message; or finds that it changed nothing, and ends it without.
+    ///
+    /// Deferred constraints and triggers run first: within `PREPARE TRANSACTION` no time-out would bound them. The owner
+    /// of a prepared transaction is the role of the moment, and must be one that can finish it. From then on the locks
+    /// belong to the transaction, and nothing but its end gives them back. A division by zero stops all that stands
+    /// behind it if this is not the branch, or there is nothing to write.
+    async fn end_with(&self, connection: &Connection, branch: BranchId, end: &str) -> Result<Work, ResourceError> {
+        let (lock, owner) = (branch_lock(branch), owner_lock(branch.manager, branch.resource));
+        let (gid, insert) = (gid(branch), self.insert(branch)?);
+        let statements = format!(
+            "SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; \
+             SELECT current_setting('{BRANCH_SETTING}', true), pg_current_xact_id_if_assigned() IS NOT NULL, \
+             current_setting('transaction_isolation'), pg_try_advisory_xact_lock({lock}), \
+             pg_advisory_xact_lock_shared({owner}); \
+             SELECT pg_advisory_unlock_all(); \
+             SAVEPOINT quorate; \
+             SELECT 1 / ((current_setting('{BRANCH_SETTING}', true) = '{gid}' \
+             AND pg_current_xact_id_if_assigned() IS NOT NULL AND pg_try_advisory_xact_lock({lock})) IS TRUE)::int; \
+             RELEASE SAVEPOINT quorate; {insert}; {end}"
+        );
+        let (rows, ended) = connection.rows_until(&statements).await;
+        let Err(error) = ended else { return Ok(Work::Written) };
+        let column = |column| rows.first().and_then(|row| row.get(column));
+        let is_stopped = error.code() == Some(&SqlState::DIVISION_BY_ZERO);
+        if is_stopped && (column(0) != Some(&gid) || column(3) != Some("t")) {
+            return Err(ResourceError::Refused("its transaction was ended in the session".into()));
+        }
+        // A trigger may have divided by zero.
+        if !is_stopped || column(1) != Some("f") {
+            return Err(resource_error(error));
+        }
+        end_read_only(connection, column(2) == Some("serializable")).await?;
+        Ok(Work::ReadOnly)
     }
-    Ok(match column(1) {
-        Some("f") => Work::ReadOnly { serializable: column(2) == Some("serializable") },
-        _ => Work::Writer,
-    })
 }
 
-/// Ends a branch that changed nothing, so that it takes no effect.
+/// Ends a branch that changed nothing, so that it takes no effect. Whoever reads under `SERIALIZABLE` has read valid data
+/// only if the commit succeeds.
 async fn end_read_only(connection: &Connection, serializable: bool) -> Result<(), ResourceError> {
-    let end = if serializable { "COMMIT" } else { "ROLLBACK" };
-    connection.run(&format!("{end}; {CLEAN}")).await.map_err(resource_error)
+    let end = if serializable { "ROLLBACK TO SAVEPOINT quorate; COMMIT" } else { "ROLLBACK" };
+    connection.run(end).await.map_err(resource_error)
 }
 
 async fn finish(connection: &Connection, verb: &str, branch: BranchId) -> Result<Finished, ResourceError> {

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::calls::Calls;
 use super::error::OpenError;
 use super::handle::Manager;
-use super::log::LogOpening;
+use super::log::{LogOpening, listen, publish};
 use super::resource::Resource;
 use super::shared::{Described, Shared};
 use crate::manager::core::{ManagerSettings, NAME_BYTES_MAX};
@@ -91,8 +91,9 @@ impl ManagerBuilder {
         let names = names(&resources);
         let opening = LogOpening { name: self.name, directory: self.directory, resources: names, settings };
         let log = opening.open().await?;
-        let shared = Arc::new(Shared::new(log.manager, (log.node, log.group), None, resources, timeout, calls));
-        log.hear.send(shared.clone()).map_err(|_| OpenError::Ended)?;
+        let shared = Shared::new(log.manager, (log.node, log.group), None, resources, timeout, calls);
+        tokio::spawn(listen(log.news, Arc::downgrade(&shared)));
+        tokio::spawn(publish(Arc::downgrade(&shared)));
         Ok(Manager::new(shared))
     }
 }

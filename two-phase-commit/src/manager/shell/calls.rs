@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quorate_protocol::Ticket;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::manager::core::ManagerRequest;
+use super::inbox::{Given, Inbox};
+use crate::manager::core::{ManagerAnswer, ManagerRequest};
 use crate::manager::{BranchId, ResourceId};
 
 /// The subject of a call. A later call about it ends an earlier one first.
@@ -135,4 +137,43 @@ impl Drop for Calls {
 
 fn lock(table: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers a request when it is dropped, so that a call that panics or is dropped is answered as well.
+pub(super) struct Completion {
+    inbox: Inbox,
+    ticket: Ticket,
+    answer: Option<ManagerAnswer>,
+}
+
+impl Completion {
+    pub(super) fn new(inbox: Inbox, ticket: Ticket) -> Self {
+        Self { inbox, ticket, answer: None }
+    }
+
+    pub(super) fn answer(mut self, answer: ManagerAnswer) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let answer = self.answer.take();
+        let answer = answer.unwrap_or_else(|| ManagerAnswer::Failed("the call was dropped, or panicked".to_owned()));
+        // An answer that is lost because too many calls wait is asked for again, and one to a core that is gone is not
+        // wanted.
+        let _ = self.inbox.give(Given::Answer(self.ticket, answer));
+    }
+}
+
+/// The error and what caused it, in one line.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

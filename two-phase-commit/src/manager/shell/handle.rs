@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use quorate_protocol::HaltReason;
 use quorate_runtime::Stopped;
-use quorate_runtime::hosted::Hosted;
 
 use super::builder::ManagerBuilder;
 use super::error::{BeginError, OutcomeError};
-use super::log::PATIENCE;
+use super::log::{PATIENCE, status_of};
 use super::replicated::ReplicatedBuilder;
 use super::shared::{CommandAnswer, Shared};
 use super::transaction::Transaction;
-use crate::manager::core::{ManagerCommand, ManagerCore, ManagerStatus};
+use crate::manager::core::{ManagerCommand, ManagerStatus};
 use crate::manager::{ManagerId, ResourceId, TransactionName};
 use crate::{CommandId, Decision, Knowledge, TransactionRefusal};
 
@@ -97,8 +96,7 @@ impl Manager {
     /// The state of the manager: what is in doubt, and what is stuck and why. `None` if the manager has stopped, or
     /// another node serves it.
     pub async fn status(&self) -> Option<ManagerStatus> {
-        let status = |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
-        self.inner().node.look(self.inner().group, status).await.ok().flatten()
+        status_of(&self.inner().node, self.inner().group).await
     }
 
     /// Waits until the manager has stopped by itself, and returns the reason: its log has failed, or a resource has

@@ -1,6 +1,7 @@
 //! The thread of a manager's log: a node with one group, and nobody to talk to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use quorate_protocol::{Configuration, GroupId, Identity, NodeId, Protocol};
 use quorate_runtime::group::{ChannelId, Group};
-use quorate_runtime::hosted::{Heard, Hosted};
+use quorate_runtime::hosted::{Hosted, Told};
 use quorate_runtime::shell::{
     Clock, DirectoryError, Driver, LocalHandle, Opened, Opening, Parts, cluster_id, read_address,
 };
@@ -18,7 +19,7 @@ use quorate_transport::Limits;
 use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_wal::LogSettings;
 use quorate_wal::disk::RealDisk;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::shared::{Lost, Shared};
 use crate::ConfigError;
@@ -38,8 +39,8 @@ pub(super) struct RunningLog {
     pub(super) manager: ManagerId,
     pub(super) node: NodeHandle,
     pub(super) group: GroupId,
-    /// Takes the shared part, which needs the other two. Only then events are taken up.
-    pub(super) hear: oneshot::Sender<Arc<Shared>>,
+    /// What the core tells.
+    pub(super) news: mpsc::Receiver<Vec<Told<ManagerCore>>>,
 }
 
 impl LogOpening {
@@ -63,12 +64,12 @@ impl LogOpening {
                 Ok(opened) => opened,
                 Err(error) => return drop(tell.send(Err(error))),
             };
-            let (hear, shared) = oneshot::channel();
-            let log = RunningLog { manager: manager_id(&identity), node: driver.handle(), group: GROUP, hear };
+            let (tell_news, news) = mpsc::channel(NEWS_MAX);
+            let log = RunningLog { manager: manager_id(&identity), node: driver.handle(), group: GROUP, news };
             let local = driver.local_handle();
             // If nobody waits any more, the log is not wanted.
             if tell.send(Ok(log)).is_ok() {
-                tokio::join!(driver.run(), listen_here(local, shared));
+                tokio::join!(driver.run(), pass_on(local, tell_news));
             }
         });
     }
@@ -100,43 +101,37 @@ impl LogOpening {
     }
 }
 
-/// Takes up what the core tells, until the node stops or the manager is dropped.
-async fn listen_here(local: LocalHandle, shared: oneshot::Receiver<Arc<Shared>>) {
-    // The manager was dropped while it was being opened.
-    let Ok(shared) = shared.await else { return };
-    let weak = Arc::downgrade(&shared);
-    drop(shared);
-    let status = local.clone();
-    let status = move || status_of(status.clone());
-    listen(move |_| wait_for_news(local.clone()), status, weak).await;
+/// Passes on what the core tells, until the node stops or the manager is dropped. All that is told in one turn crosses to
+/// the other thread together.
+async fn pass_on(local: LocalHandle, tell: mpsc::Sender<Vec<Told<ManagerCore>>>) {
+    while let Some(told) = wait_for_news(local.clone()).await {
+        if tell.send(told).await.is_err() {
+            return;
+        }
+    }
 }
 
-/// Takes up what the core tells, until the node stops or the manager is dropped. `next` waits for news beyond those up
-/// to a number, and returns them with the number of the last; `None` if the core has stopped.
-pub(super) async fn listen<N, S>(mut next: impl FnMut(u64) -> N, status: impl Fn() -> S, shared: Weak<Shared>)
-where
-    N: Future<Output = Option<Heard<ManagerCore>>>,
-    S: Future<Output = Option<ManagerStatus>>,
-{
-    let Some(label) = shared.upgrade().map(|shared| shared.id.to_string()) else { return };
-    let mut publish = tokio::time::interval(PUBLISH_INTERVAL);
-    let mut news = Box::pin(next(0));
+/// What the core tells, in order.
+pub(super) trait News: Send + 'static {
+    /// The next news; `None` if the core has stopped.
+    fn next(&mut self) -> impl Future<Output = Option<Vec<Told<ManagerCore>>>> + Send;
+}
+
+impl News for mpsc::Receiver<Vec<Told<ManagerCore>>> {
+    async fn next(&mut self) -> Option<Vec<Told<ManagerCore>>> {
+        self.recv().await
+    }
+}
+
+/// Takes up what the core tells, until the node stops or the manager is dropped.
+pub(super) async fn listen(mut news: impl News, shared: Weak<Shared>) {
     loop {
-        let heard = tokio::select! {
-            heard = &mut news => heard,
-            _ = publish.tick() => {
-                if let Some(status) = status().await {
-                    metrics::publish(&label, &status);
-                }
-                continue;
-            }
-        };
+        let told = news.next().await;
         let Some(shared) = shared.upgrade() else { return };
-        let Some(Heard { told, up_to }) = heard else { return shared.close() };
-        news = Box::pin(next(up_to));
+        let Some(told) = told else { return shared.close() };
         for news in told {
             if let Err(Lost(count)) = shared.hear(news) {
-                tracing::error!(manager = label, count, "events were lost, so the manager stops");
+                tracing::error!(manager = %shared.id, count, "events were lost, so the manager stops");
                 shared.close();
                 let _ = shared.node.shutdown(PATIENCE).await;
                 return;
@@ -145,20 +140,38 @@ where
     }
 }
 
-async fn status_of(local: LocalHandle) -> Option<ManagerStatus> {
-    let status = |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
-    local.look(GROUP, status).await.ok().flatten()
+/// Publishes the state as metrics, until the manager is dropped.
+pub(super) async fn publish(shared: Weak<Shared>) {
+    let mut interval = tokio::time::interval(PUBLISH_INTERVAL);
+    loop {
+        interval.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        let (status, label) = (status_of(&shared.node, shared.group), shared.id.to_string());
+        drop(shared);
+        if let Some(status) = status.await {
+            metrics::publish(&label, &status);
+        }
+    }
+}
+
+/// The state of the core; `None` if this node does not serve it.
+pub(super) fn status_of(
+    node: &NodeHandle,
+    group: GroupId,
+) -> impl Future<Output = Option<ManagerStatus>> + Send + use<> {
+    let status = node.look(group, |hosted: &mut Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status));
+    async move { status.await.ok().flatten() }
 }
 
 /// The next events and requests of the core; `None` if it has stopped.
-async fn wait_for_news(local: LocalHandle) -> Option<Heard<ManagerCore>> {
+async fn wait_for_news(local: LocalHandle) -> Option<Vec<Told<ManagerCore>>> {
     let told = local.ask(
         GROUP,
         0,
         |hosted: &mut Hosted<ManagerCore>, _now, call| hosted.listen(call),
         |hosted, _reply| hosted.map(Hosted::take),
     );
-    Some(Heard { told: told.await.ok()??, up_to: 0 })
+    told.await.ok()?
 }
 
 fn make_group(
@@ -203,6 +216,8 @@ const GROUP: GroupId = GroupId(1);
 const NODE: NodeId = NodeId(1);
 /// Room for the names of resources in a write.
 const NAMES_BYTES_MAX: usize = 1 << 20;
+/// Turns of the core whose news wait for the other thread at most. Then they gather at the core, which has a bound.
+const NEWS_MAX: usize = 16;
 /// Time between two reports of the state as metrics.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for which a shutdown waits for the last writes.

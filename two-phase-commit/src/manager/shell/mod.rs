@@ -1,9 +1,11 @@
 //! The async side of a manager: the thread of its log, the calls to resources, and the handles of the application.
 
+mod ballot;
 mod builder;
 mod calls;
 mod error;
 mod handle;
+mod inbox;
 mod log;
 mod replicated;
 mod resource;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use quorate_protocol::{ClusterId, GroupId, Instant, NodeId, Now, Recovery};
 use quorate_runtime::bound::BoundLog;
 use quorate_runtime::group::Hostable;
-use quorate_runtime::hosted::HostedHandle;
+use quorate_runtime::hosted::{HostedHandle, Told};
 use quorate_runtime::{BoxError, GroupStart, NodeHandle, ReplicaHandle};
 use tokio::runtime::Handle;
 
@@ -17,10 +17,10 @@ use super::builder::{Description, names};
 use super::calls::Calls;
 use super::error::{OpenError, OutcomeError};
 use super::handle::Manager;
-use super::log::{config, listen, manager_id};
+use super::log::{News, config, listen, manager_id, publish};
 use super::resource::Resource;
 use super::shared::Shared;
-use crate::manager::core::{Content, ManagerConfig, ManagerCore, ManagerSettings, ManagerStatus};
+use crate::manager::core::{Content, ManagerConfig, ManagerCore, ManagerSettings};
 use crate::manager::{ManagerId, ResourceId, ResourceManager};
 use crate::{Knowledge, TransactionNumber};
 
@@ -89,8 +89,9 @@ impl ReplicatedBuilder {
         let timeout = settings.timeout;
         let log = ReplicatedLog { log: Arc::new(log), names: Arc::new(names), settings: Arc::new(settings) };
         let id = log.manager_id().await?;
-        let shared = Arc::new(Shared::new(id, (node.clone(), group), Some(log), resources, timeout, calls));
+        let shared = Shared::new(id, (node.clone(), group), Some(log), resources, timeout, calls);
         tokio::spawn(serve(shared.clone()));
+        tokio::spawn(publish(Arc::downgrade(&shared)));
         Ok(Manager::new(shared))
     }
 }
@@ -107,19 +108,22 @@ fn core_of(resources: BTreeMap<ResourceId, String>, settings: ManagerSettings) -
 /// Takes up what the core tells as long as the node runs.
 async fn serve(shared: Arc<Shared>) {
     let core = HostedHandle::<ManagerCore>::new(shared.node.clone(), shared.group);
-    let (node, group) = (shared.node.clone(), shared.group);
-    let next = move |up_to| {
-        let heard = core.listen(up_to);
-        async move { heard.await.ok() }
-    };
-    let status = move || status_of(node.clone(), group);
-    listen(next, status, Arc::downgrade(&shared)).await;
+    listen(ToldTo { core, up_to: 0 }, Arc::downgrade(&shared)).await;
 }
 
-async fn status_of(node: NodeHandle, group: GroupId) -> Option<ManagerStatus> {
-    let status =
-        |hosted: &mut quorate_runtime::hosted::Hosted<ManagerCore>, _now| hosted.core().map(ManagerCore::status);
-    node.look(group, status).await.ok().flatten()
+/// What a core tells that runs in a node of the program.
+struct ToldTo {
+    core: HostedHandle<ManagerCore>,
+    /// The number of the last that was taken up.
+    up_to: u64,
+}
+
+impl News for ToldTo {
+    async fn next(&mut self) -> Option<Vec<Told<ManagerCore>>> {
+        let heard = self.core.listen(self.up_to).await.ok()?;
+        self.up_to = heard.up_to;
+        Some(heard.told)
+    }
 }
 
 /// The replicated log of a manager, for reading. Cheap to clone.

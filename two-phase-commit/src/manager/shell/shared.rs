@@ -1,23 +1,24 @@
 //! The part of a manager that its handles, its calls and the thread of its log share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quorate_protocol::{GroupId, NodeId, Ticket};
-use quorate_runtime::hosted::{HostedHandle, NotServed, Told};
-use quorate_runtime::{NodeHandle, Pending};
+use quorate_runtime::NodeHandle;
+use quorate_runtime::hosted::{NotServed, Told};
 use tokio::sync::{oneshot, watch};
 
-use super::calls::{Calls, Subject};
+use super::ballot::Ballot;
+use super::calls::{Calls, Completion, Subject, with_sources};
+use super::error::EnlistError;
+use super::inbox::{Given, Inbox, Refused};
 use super::replicated::{ReplicatedLog, follow};
 use crate::manager::core::{
     AbortReason, Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest,
 };
-use crate::manager::{BranchId, ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
-use crate::{CommandId, Knowledge, TransactionNumber, TransactionRefusal};
+use crate::manager::{BranchId, CommitEnd, ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
+use crate::{CommandId, Knowledge, TransactionNumber, TransactionRefusal, Vote};
 
 /// What the application knows of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(super) struct Shared {
     pub(super) node: NodeHandle,
     /// The group of the core in the node.
     pub(super) group: GroupId,
-    core: HostedHandle<ManagerCore>,
+    inbox: Inbox,
     /// The replicated log, if it is one.
     pub(super) replicated: Option<ReplicatedLog>,
     pub(super) resources: BTreeMap<ResourceId, Described>,
@@ -82,26 +83,11 @@ struct InHand {
     resources: BTreeSet<ResourceId>,
     /// True if its commit was asked for.
     is_asked: bool,
-}
-
-/// A resource that the core is told of.
-pub(super) enum Enlisting {
-    /// The core knows of it before it takes any later command.
-    Done,
-    /// The core does not learn of it.
-    Refused(NotServed),
-    /// The answer of the core is to be waited for.
-    Waits(Pending<Result<(), NotServed>>),
-}
-
-impl Enlisting {
-    pub(super) async fn finish(self) -> Result<(), NotServed> {
-        match self {
-            Self::Done => Ok(()),
-            Self::Refused(error) => Err(error),
-            Self::Waits(posted) => posted.await,
-        }
-    }
+    /// The resources that have not committed yet, once all have voted and none against it. Only the core knows whether
+    /// the transaction is committed: it asks them to.
+    unsettled: BTreeSet<ResourceId>,
+    /// The votes that are still collected here, once the core was asked to commit.
+    ballot: Option<Arc<Ballot>>,
 }
 
 impl Shared {
@@ -112,9 +98,12 @@ impl Shared {
         resources: BTreeMap<ResourceId, Described>,
         timeout: Duration,
         calls: Calls,
-    ) -> Self {
-        let (label, core) = (id.to_string(), HostedHandle::new(node.clone(), group));
-        Self { id, label, node, group, core, replicated, resources, timeout, calls, waiting: Mutex::default() }
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|shared| {
+            let inbox = Inbox::new(node.clone(), group, shared.clone());
+            let (label, waiting) = (id.to_string(), Mutex::default());
+            Self { id, label, node, group, inbox, replicated, resources, timeout, calls, waiting }
+        })
     }
 
     /// The name of a resource, or its id if the manager does not know it.
@@ -122,41 +111,65 @@ impl Shared {
         self.resources.get(&resource).map_or_else(|| resource.to_string(), |described| described.name.to_string())
     }
 
-    /// Gives the core a command that has no answer of its own.
-    pub(super) fn post(&self, command: ManagerCommand) -> Pending<Result<(), NotServed>> {
-        self.core.command(command)
+    /// Gives the core a command that has no answer of its own. If the manager has stopped, the one who waits for the
+    /// outcome learns it.
+    pub(super) fn post(&self, command: ManagerCommand) {
+        let _ = self.inbox.give(Given::Command(command));
     }
 
-    /// As [`Shared::post`], for the commit of a transaction.
-    pub(super) fn post_commit(&self, number: TransactionNumber) {
+    /// As [`Shared::post`], for the commit of a transaction with work in these resources, and their votes if they were
+    /// asked already.
+    pub(super) fn post_commit(&self, number: TransactionNumber, votes: BTreeMap<ResourceId, Option<Vote>>) {
         // Before it is posted: if this node stops to serve then, only the log knows the outcome.
         if let Some(in_hand) = self.waiting().transactions.get_mut(&number) {
             in_hand.is_asked = true;
+            if votes.values().all(Option::is_some) {
+                let yes = votes.iter().filter(|(_, vote)| **vote == Some(Vote::Yes));
+                in_hand.unsettled = yes.map(|(resource, _)| *resource).collect();
+            }
         }
-        // If the manager has stopped, the one who waits for the outcome learns it.
-        drop(self.post(ManagerCommand::Commit { transaction: number }));
+        self.post(ManagerCommand::Commit { transaction: number, votes });
     }
 
-    /// As [`Shared::post`], for a resource in which a transaction begins to work. It need not be waited for if the
-    /// transaction is in hand: the core takes commands in their order, so it knows of the resource before it is asked
-    /// to commit. If there is no core for it by then, there is none for the commit either, and the branch is rolled
-    /// back with the transaction.
-    pub(super) fn post_enlist(&self, number: TransactionNumber, resource: ResourceId) -> Enlisting {
-        let in_hand = self.waiting().transactions.get_mut(&number).map(|it| it.resources.insert(resource)).is_some();
-        let mut posted = self.post(ManagerCommand::Enlist { transaction: number, resource });
-        if !in_hand {
-            return Enlisting::Waits(posted);
+    /// Votes are still collected when the core is asked to commit.
+    pub(super) fn note_ballot(&self, number: TransactionNumber, ballot: &Arc<Ballot>) {
+        if let Some(in_hand) = self.waiting().transactions.get_mut(&number) {
+            in_hand.ballot = Some(ballot.clone());
         }
-        // A call that is refused is refused at once.
-        match Pin::new(&mut posted).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Err(error)) => Enlisting::Refused(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Enlisting::Done,
+    }
+
+    /// A resource has committed its branch. Once all have, the application need not wait until the core has heard it.
+    fn on_committed(&self, branch: BranchId) {
+        let mut waiting = self.waiting();
+        let Some(in_hand) = waiting.transactions.get_mut(&branch.number) else { return };
+        if !in_hand.unsettled.remove(&branch.resource) || !in_hand.unsettled.is_empty() {
+            return;
         }
+        if let Some(in_hand) = waiting.transactions.remove(&branch.number) {
+            drop(waiting);
+            in_hand.known.send_replace(Known::Ended(Ended::Committed { without: BTreeSet::new() }));
+        }
+    }
+
+    /// Tells the core of a resource in which a transaction begins to work. If the core does not take that, the branch is
+    /// rolled back.
+    ///
+    /// # Errors
+    /// When the transaction has ended, or the core is gone.
+    pub(super) fn post_enlist(&self, number: TransactionNumber, resource: ResourceId) -> Result<(), EnlistError> {
+        let mut waiting = self.waiting();
+        if waiting.is_closed {
+            return Err(EnlistError::Stopped);
+        }
+        waiting.transactions.get_mut(&number).ok_or(EnlistError::Ended)?.resources.insert(resource);
+        drop(waiting);
+        let enlist = ManagerCommand::Enlist { transaction: number, resource };
+        self.inbox.give(Given::Command(enlist)).map_err(|_| EnlistError::Stopped)
     }
 
     /// Gives the core a command and waits for its answer; `None` if the manager has stopped.
     pub(super) async fn ask(&self, command: impl FnOnce(CommandId) -> ManagerCommand) -> Option<CommandAnswer> {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting();
             if waiting.is_closed || waiting.is_closing {
@@ -167,20 +180,30 @@ impl Shared {
             waiting.commands.insert(id, sender);
             id
         };
-        let posted = self.post(command(id));
-        tokio::select! {
-            biased;
-            answer = &mut receiver => answer.ok(),
-            posted = posted => {
-                if let Err(error) = posted {
-                    self.waiting().commands.remove(&id);
-                    if let NotServed::Elsewhere { leader } = error {
-                        return Some(CommandAnswer::Elsewhere(leader));
-                    }
-                }
-                receiver.await.ok()
-            }
+        if self.inbox.give(Given::Command(command(id))).is_err() {
+            self.waiting().commands.remove(&id);
         }
+        receiver.await.ok()
+    }
+
+    /// The core did not take something.
+    pub(super) fn refused(&self, refused: Refused, error: NotServed) {
+        match (refused, error) {
+            (Refused::Caller(id), NotServed::Elsewhere { leader }) => self.answer(id, CommandAnswer::Elsewhere(leader)),
+            // Its caller learns that the manager has stopped.
+            (Refused::Caller(id), _) => drop(self.waiting().commands.remove(&id)),
+            (Refused::Branch(branch), _) => self.roll_back_without_core(branch),
+        }
+    }
+
+    /// Rolls a branch back that the core does not ask for.
+    pub(super) fn roll_back_without_core(&self, branch: BranchId) {
+        let Some(described) = self.resources.get(&branch.resource) else { return };
+        let resource = described.resource.clone();
+        self.calls.make(Subject::Branch(branch), async move {
+            // What fails here ends with the session.
+            let _ = resource.roll_back(branch).await;
+        });
     }
 
     /// Begins no transaction any more, aborts those that are not decided, and waits until nothing is asked of any
@@ -192,7 +215,7 @@ impl Shared {
             waiting.transactions.iter().map(|(number, it)| (*number, it.known.subscribe())).collect()
         };
         for (number, _) in &open {
-            drop(self.post(ManagerCommand::Abort { transaction: *number }));
+            self.post(ManagerCommand::Abort { transaction: *number });
         }
         for (_, mut known) in open {
             // An error says that the manager has stopped already.
@@ -349,11 +372,14 @@ impl Shared {
         let (known, receiver) = watch::channel(Known::Undecided);
         let mut waiting = self.waiting();
         let Some(caller) = waiting.commands.remove(&command) else { return };
-        waiting.transactions.insert(number, InHand { known, resources: BTreeSet::new(), is_asked: false });
+        waiting.transactions.insert(
+            number,
+            InHand { known, resources: BTreeSet::new(), is_asked: false, unsettled: BTreeSet::new(), ballot: None },
+        );
         drop(waiting);
         if caller.send(CommandAnswer::Begun(number, receiver)).is_err() {
             // An error says that the manager has stopped, so that the transaction is aborted by presumption.
-            drop(self.post(ManagerCommand::Abort { transaction: number }));
+            self.post(ManagerCommand::Abort { transaction: number });
         }
     }
 
@@ -368,9 +394,23 @@ impl Shared {
     fn on_request(self: &Arc<Self>, ticket: Ticket, request: ManagerRequest) {
         let Some(described) = self.resources.get(&request.resource()) else { return };
         let (subject, resource, manager) = (Subject::of(&request), described.resource.clone(), self.id);
-        let completion = Completion { core: self.core.clone(), ticket, answer: None };
+        let mut completion = Completion::new(self.inbox.clone(), ticket);
+        if let ManagerRequest::Prepare(branch) = &request {
+            let ballot = self.waiting().transactions.get(&branch.number).and_then(|it| it.ballot.clone());
+            if let Some(ballot) = ballot {
+                let Some(unadopted) = ballot.adopt(branch.resource, completion) else { return };
+                completion = unadopted;
+            }
+        }
+        let weak = Arc::downgrade(self);
         self.calls.make(subject, async move {
+            let branch = request.branch();
             let answer = carry_out(&*resource, manager, request).await;
+            if let (Ok(ManagerAnswer::Committed(CommitEnd::Committed)), Some(branch)) = (&answer, branch)
+                && let Some(shared) = weak.upgrade()
+            {
+                shared.on_committed(branch);
+            }
             completion.answer(answer.unwrap_or_else(|error| ManagerAnswer::Failed(with_sources(&error))));
         });
     }
@@ -383,29 +423,6 @@ impl Shared {
 /// So many events and requests were dropped because nobody took them.
 #[derive(Debug)]
 pub(super) struct Lost(pub(super) u64);
-
-/// Answers a request when it is dropped, so that a call that panics or is dropped is answered as well.
-struct Completion {
-    core: HostedHandle<ManagerCore>,
-    ticket: Ticket,
-    answer: Option<ManagerAnswer>,
-}
-
-impl Completion {
-    fn answer(mut self, answer: ManagerAnswer) {
-        self.answer = Some(answer);
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        let answer = self.answer.take();
-        let answer = answer.unwrap_or_else(|| ManagerAnswer::Failed("the call was dropped, or panicked".to_owned()));
-        // An answer that is lost because too many calls wait is asked for again, and one to a core that is gone is not
-        // wanted.
-        drop(self.core.complete(self.ticket, answer));
-    }
-}
 
 async fn carry_out(
     resource: &dyn ResourceManager,
@@ -423,16 +440,4 @@ async fn carry_out(
             ManagerAnswer::Forgotten
         }
     })
-}
-
-/// The error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

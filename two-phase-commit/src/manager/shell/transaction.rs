@@ -5,14 +5,14 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use quorate_runtime::hosted::NotServed;
 use tokio::sync::{oneshot, watch};
 
+use super::ballot::Ballot;
 use super::calls::Subject;
 use super::error::EnlistError;
 use super::handle::Manager;
 use super::resource::Resource;
-use super::shared::{Enlisting, Known};
+use super::shared::Known;
 use crate::manager::core::{self, Ended, ManagerCommand};
 use crate::manager::{BranchId, ResourceId, ResourceManager, Sessions, TransactionName};
 use crate::{TransactionNumber, TransactionRefusal, Unready};
@@ -113,10 +113,10 @@ impl Transaction {
     ///
     /// # Errors
     /// When the manager was opened without the resource, or has stopped.
-    pub async fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
+    pub fn branch<R: ResourceManager>(&self, resource: &Resource<R>) -> Result<BranchId, EnlistError> {
         let branch = self.branch_of(resource)?;
         if !self.lock().contains_key(&resource.id()) {
-            self.post_enlist(resource.id()).finish().await.map_err(not_enlisted)?;
+            self.post_enlist(resource.id())?;
             self.lock().entry(resource.id()).or_insert(false);
         }
         Ok(branch)
@@ -134,7 +134,14 @@ impl Transaction {
     /// Dropping the future after its first poll loses only the answer.
     pub async fn commit(mut self) -> Outcome {
         self.is_finished = true;
-        self.manager.inner().post_commit(self.number);
+        let enlisted: Vec<ResourceId> = self.lock().keys().copied().collect();
+        let shared = self.manager.inner();
+        match enlisted.len() {
+            // The only resource decides, and is not asked to prepare.
+            0 | 1 => shared.post_commit(self.number, enlisted.into_iter().map(|resource| (resource, None)).collect()),
+            _ if *self.known.borrow() != Known::Undecided => {}
+            _ => Ballot::hold(shared, self.number, enlisted),
+        }
         self.ended().await
     }
 
@@ -156,8 +163,7 @@ impl Transaction {
 
     fn abort(&mut self) {
         self.is_finished = true;
-        // If the manager has stopped, the one who waits for the outcome learns it.
-        drop(self.manager.inner().post(ManagerCommand::Abort { transaction: self.number }));
+        self.manager.inner().post(ManagerCommand::Abort { transaction: self.number });
     }
 
     /// Opens a branch: first the call is in its place, so that nothing else is asked of the resource at the same time,
@@ -172,33 +178,26 @@ impl Transaction {
             }
         };
         self.manager.inner().calls.make(Subject::Branch(branch), call);
-        let enlisted = self.post_enlist(resource.id());
-        let begun = receiver.await;
-        // Work in a branch that the core does not know would not be committed with the others.
-        if let Err(error) = enlisted.finish().await {
-            if let Ok(Ok(session)) = begun {
-                resource.get().suspend(branch, session);
-            }
-            self.roll_back_without_core(resource, branch);
-            return Err(not_enlisted(error));
+        if let Err(error) = self.post_enlist(resource.id()) {
+            // Nobody else rolls it back.
+            let shared = resource.shared();
+            self.manager.inner().calls.make(Subject::Branch(branch), async move {
+                if let Ok(Ok(session)) = receiver.await {
+                    shared.suspend(branch, session);
+                }
+                // What fails here ends with the session.
+                let _ = shared.roll_back(branch).await;
+            });
+            return Err(error);
         }
-        match begun {
+        match receiver.await {
             Ok(begun) => Ok(begun?),
             // Another call for the branch ended this one: the transaction has ended.
             Err(_) => Err(EnlistError::Ended),
         }
     }
 
-    /// The manager has stopped or is served elsewhere, and asks the resource for nothing any more.
-    fn roll_back_without_core<R: ResourceManager>(&self, resource: &Resource<R>, branch: BranchId) {
-        let shared = resource.shared();
-        self.manager.inner().calls.make(Subject::Branch(branch), async move {
-            // What fails here ends with the session.
-            let _ = shared.roll_back(branch).await;
-        });
-    }
-
-    fn post_enlist(&self, resource: ResourceId) -> Enlisting {
+    fn post_enlist(&self, resource: ResourceId) -> Result<(), EnlistError> {
         self.manager.inner().post_enlist(self.number, resource)
     }
 
@@ -261,15 +260,6 @@ impl<R: Sessions> Drop for Enlisted<'_, R> {
         if let Some(session) = self.session.take() {
             self.resource.get().suspend(self.branch, session);
         }
-    }
-}
-
-/// The core did not learn of a branch.
-fn not_enlisted(error: NotServed) -> EnlistError {
-    match error {
-        // The manager of the transaction is gone, and with it the transaction.
-        NotServed::Elsewhere { .. } => EnlistError::Ended,
-        _ => EnlistError::Stopped,
     }
 }
 

@@ -193,6 +193,22 @@ impl Bench {
         }
     }
 
+    /// Asks to commit, with nothing said of votes.
+    pub(crate) fn commit(&mut self, transaction: TransactionNumber) {
+        self.command(ManagerCommand::Commit { transaction, votes: BTreeMap::new() });
+    }
+
+    /// Asks to commit, with the votes of these resources, which prepare first.
+    pub(crate) fn commit_with_votes(&mut self, transaction: TransactionNumber, of: &[ResourceId]) {
+        let mut votes = BTreeMap::new();
+        for resource in self.sites.keys() {
+            let branch = BranchId { manager: MANAGER, number: transaction, resource: *resource };
+            let prepare = || ready(self.sites[resource].memory.prepare(branch)).expect("in memory");
+            votes.insert(*resource, of.contains(resource).then(prepare));
+        }
+        self.command(ManagerCommand::Commit { transaction, votes });
+    }
+
     /// Takes the outputs of the core. The application begins to work as soon as its transaction has begun.
     pub(crate) fn poll(&mut self) {
         let mut begun = Vec::new();

@@ -1,13 +1,22 @@
 //! Every boundary between a write, a request and an answer, crashed singly and in pairs.
 
 use quorate_two_phase_commit::Knowledge;
-use quorate_two_phase_commit::manager::core::{Ended, ManagerCommand};
+use quorate_two_phase_commit::manager::ResourceId;
+use quorate_two_phase_commit::manager::core::Ended;
 
 use super::bench::{Bench, Crash, Work, id};
 use crate::from_environment;
 
+/// How a transaction is committed.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    works: &'a [Work],
+    /// The number of resources that prepare before the manager is asked.
+    voted: usize,
+}
+
 /// Runs one transaction, with these crashes before the steps of these numbers, to rest. Returns the number of steps.
-fn run(works: &[Work], crashes: &[(usize, Crash)]) -> usize {
+fn run(Case { works, voted }: Case<'_>, crashes: &[(usize, Crash)]) -> usize {
     let mut bench = Bench::new(works);
     bench.begin();
     let (mut steps, mut worked, mut waits) = (0, 0, 0);
@@ -19,7 +28,8 @@ fn run(works: &[Work], crashes: &[(usize, Crash)]) -> usize {
         if let Some(transaction) = bench.begun.get(worked).copied() {
             worked += 1;
             bench.work(transaction);
-            bench.command(ManagerCommand::Commit { transaction });
+            let voters: Vec<ResourceId> = (0..voted).map(id).collect();
+            bench.commit_with_votes(transaction, &voters);
         }
         if bench.step() {
             steps += 1;
@@ -79,11 +89,11 @@ fn kinds(resources: usize) -> Vec<Crash> {
         .collect()
 }
 
-fn singles_and_pairs(works: &[Work], share: usize) {
-    let (steps, kinds) = (run(works, &[]), kinds(works.len()));
+fn singles_and_pairs(case: Case<'_>, share: usize) {
+    let (steps, kinds) = (run(case, &[]), kinds(case.works.len()));
     let all: Vec<(usize, Crash)> = (0..=steps).flat_map(|at| kinds.iter().map(move |kind| (at, *kind))).collect();
     for crash in &all {
-        run(works, &[*crash]);
+        run(case, &[*crash]);
     }
     // A crash makes the run longer, so the second may come later than the last step of a run without crashes.
     let later = (0..=steps + steps / 2).flat_map(|at| kinds.iter().map(move |kind| (at, *kind)));
@@ -93,7 +103,7 @@ fn singles_and_pairs(works: &[Work], share: usize) {
         for second in later.iter().filter(|second| second.0 >= first.0) {
             count += 1;
             if count % share == 0 {
-                run(works, &[*first, *second]);
+                run(case, &[*first, *second]);
             }
         }
     }
@@ -106,20 +116,31 @@ fn share(otherwise: u64) -> usize {
 
 #[test]
 fn two_writers_survive_all_crashes_and_pairs() {
-    singles_and_pairs(&[Work::Write; 2], share(1));
+    singles_and_pairs(Case { works: &[Work::Write; 2], voted: 0 }, share(1));
 }
 
 #[test]
 fn three_writers_survive_all_crashes_and_pairs() {
-    singles_and_pairs(&[Work::Write; 3], share(5));
+    singles_and_pairs(Case { works: &[Work::Write; 3], voted: 0 }, share(5));
 }
 
 #[test]
 fn a_writer_and_a_reader_survive_all_crashes_and_pairs() {
-    singles_and_pairs(&[Work::Write, Work::Read, Work::Write], share(5));
+    singles_and_pairs(Case { works: &[Work::Write, Work::Read, Work::Write], voted: 0 }, share(5));
 }
 
 #[test]
 fn a_single_writer_survives_all_crashes_and_pairs() {
-    singles_and_pairs(&[Work::Write], share(1));
+    singles_and_pairs(Case { works: &[Work::Write], voted: 0 }, share(1));
+}
+
+/// Votes that come with the request to commit, of all resources or of some.
+#[test]
+fn votes_given_with_the_commit_survive_all_crashes_and_pairs() {
+    for voted in [1, 2] {
+        singles_and_pairs(Case { works: &[Work::Write; 2], voted }, share(2));
+    }
+    for voted in [2, 3] {
+        singles_and_pairs(Case { works: &[Work::Write, Work::Read, Work::Write], voted }, share(7));
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use quorate_two_phase_commit::TransactionNumber;
 use quorate_two_phase_commit::manager::core::{
     AbortReason, Ended, Hazard, ManagerCommand, ManagerEvent, ManagerRequest,
 };
+use quorate_two_phase_commit::manager::{BranchId, Sessions};
+use quorate_two_phase_commit::{TransactionNumber, Vote};
 
-use super::bench::{Bench, Fault, Work, id};
+use super::bench::{Bench, Crash, Fault, MANAGER, Work, id, ready};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -24,7 +25,7 @@ fn run(fault: Fault) -> (Bench, TransactionNumber) {
     bench.settle();
     let transaction = begin(&mut bench);
     bench.fault(1, fault);
-    bench.command(ManagerCommand::Commit { transaction });
+    bench.commit(transaction);
     (bench, transaction)
 }
 
@@ -64,13 +65,13 @@ fn one_dead_resource_stops_no_transaction_of_others() {
     assert_eq!(bench.events.iter().filter(overdue).count(), 1, "it is said once");
     // One transaction waits for the dead one, and others are not touched by it.
     let stuck = begin(&mut bench);
-    bench.command(ManagerCommand::Commit { transaction: stuck });
+    bench.commit(stuck);
     bench.pass(MINUTE);
     assert_eq!(bench.told[&stuck], Ended::Aborted(AbortReason::Late));
     bench.sites.remove(&id(2));
     for _ in 0..50 {
         let transaction = begin(&mut bench);
-        bench.command(ManagerCommand::Commit { transaction });
+        bench.commit(transaction);
         bench.sites.insert(id(2), dead());
         bench.settle();
         bench.sites.remove(&id(2));
@@ -153,7 +154,7 @@ fn a_deadline_aborts_what_is_not_decided() {
     assert_clean(&bench);
     // Work that begins later is rolled back, and a commit comes too late.
     bench.work(transaction);
-    bench.command(ManagerCommand::Commit { transaction });
+    bench.commit(transaction);
     bench.pass(MINUTE);
     assert_clean(&bench);
     assert!((0..2).all(|number| !bench.has_effect(number, transaction)));
@@ -165,7 +166,7 @@ fn a_transaction_without_a_resource_is_committed() {
     bench.settle();
     bench.begin();
     let transaction = bench.begun[0];
-    bench.command(ManagerCommand::Commit { transaction });
+    bench.commit(transaction);
     bench.settle();
     assert_eq!(bench.told[&transaction], Ended::Committed { without: [].into() });
 }
@@ -198,4 +199,95 @@ fn a_checkpoint_of_the_log_keeps_the_names_of_resources() {
     bench.restart();
     bench.pass(MINUTE);
     assert!(bench.told.contains_key(&transaction));
+}
+
+#[test]
+fn votes_that_come_with_the_commit_are_not_asked_for() {
+    let mut bench = Bench::new(&[Work::Write, Work::Read, Work::Write]);
+    bench.settle();
+    let transaction = begin(&mut bench);
+    bench.made.clear();
+    bench.commit_with_votes(transaction, &[id(0), id(1), id(2)]);
+    bench.pass(MINUTE);
+    assert_eq!(bench.told[&transaction], Ended::Committed { without: [].into() });
+    assert!(!bench.made.iter().any(|request| matches!(request, ManagerRequest::Prepare(_))), "{:?}", bench.made);
+    let commits = bench.made.iter().filter(|request| matches!(request, ManagerRequest::Commit(_))).count();
+    assert_eq!(commits, 2, "a branch that changed nothing is not committed");
+    assert_clean(&bench);
+}
+
+#[test]
+fn a_missing_vote_is_asked_for_and_only_that() {
+    let mut bench = Bench::new(&[Work::Write; 3]);
+    bench.settle();
+    let transaction = begin(&mut bench);
+    bench.made.clear();
+    bench.commit_with_votes(transaction, &[id(0), id(2)]);
+    bench.settle();
+    let asked = bench.made.iter().filter_map(|request| match request {
+        ManagerRequest::Prepare(branch) => Some(branch.resource),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [id(1)]);
+    bench.pass(MINUTE);
+    assert_eq!(bench.told[&transaction], Ended::Committed { without: [].into() });
+    assert_clean(&bench);
+}
+
+#[test]
+fn a_no_that_comes_with_the_commit_aborts() {
+    let mut bench = Bench::new(&[Work::Write; 2]);
+    bench.settle();
+    let transaction = begin(&mut bench);
+    // The resource has lost the work, so that it votes no.
+    bench.crash(Crash::Resource(id(1)));
+    bench.commit_with_votes(transaction, &[id(0), id(1)]);
+    bench.pass(MINUTE);
+    assert_eq!(bench.told[&transaction], Ended::Aborted(AbortReason::Refused(id(1))));
+    assert!((0..2).all(|number| !bench.has_effect(number, transaction)));
+    assert_clean(&bench);
+}
+
+#[test]
+fn votes_that_come_too_late_or_for_the_only_resource_do_not_count() {
+    let mut bench = Bench::new(&[Work::Write; 2]);
+    bench.settle();
+    bench.begin_within(Duration::from_secs(3));
+    let transaction = bench.begun[0];
+    bench.work(transaction);
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.told[&transaction], Ended::Aborted(AbortReason::Deadline));
+    bench.commit_with_votes(transaction, &[id(0), id(1)]);
+    bench.pass(MINUTE);
+    assert!((0..2).all(|number| !bench.has_effect(number, transaction)));
+    assert_clean(&bench);
+
+    let mut bench = Bench::new(&[Work::Write]);
+    bench.settle();
+    let transaction = begin(&mut bench);
+    let votes = [(id(0), Some(Vote::No))].into();
+    bench.command(ManagerCommand::Commit { transaction, votes });
+    bench.pass(MINUTE);
+    assert_eq!(bench.told[&transaction], Ended::Committed { without: [].into() }, "it decides itself");
+    assert_clean(&bench);
+}
+
+/// A branch that the core was not told of before is committed, and rolled back, with the others.
+#[test]
+fn a_commit_names_the_resources_that_count() {
+    let mut bench = Bench::new(&[Work::Write; 2]);
+    bench.settle();
+    bench.begin();
+    bench.settle();
+    let transaction = bench.begun[0];
+    for number in 0..2 {
+        let branch = BranchId { manager: MANAGER, number: transaction, resource: id(number) };
+        let session = ready(bench.memory(number).begin(branch)).expect("a session");
+        session.put("value", 100 * transaction.epoch.0 + transaction.sequence).expect("free");
+        bench.memory(number).suspend(branch, session);
+    }
+    bench.commit_with_votes(transaction, &[]);
+    bench.pass(MINUTE);
+    assert!((0..2).all(|number| bench.has_effect(number, transaction)));
+    assert_clean(&bench);
 }

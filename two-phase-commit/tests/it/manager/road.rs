@@ -113,7 +113,7 @@ async fn branches_of_a_manager_that_was_killed_are_ended_by_its_next_start() {
     let manager = setting.open().await;
     let transaction = manager.begin().await.expect("begun");
     setting.pay(&transaction, 30).await;
-    let branch = transaction.branch(&setting.one).await.expect("enlisted");
+    let branch = transaction.branch(&setting.one).expect("enlisted");
     manager.close().await;
     assert_eq!(branch.number, transaction.name().number);
     // As if the process had been killed when one branch was prepared, and nothing was decided.

@@ -32,7 +32,7 @@ fn begin(bench: &mut Bench) -> TransactionNumber {
 }
 
 fn commit(bench: &mut Bench, transaction: TransactionNumber) {
-    bench.command(ManagerCommand::Commit { transaction });
+    bench.commit(transaction);
 }
 
 /// Steps until this request is the next to be carried out.
