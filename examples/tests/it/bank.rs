@@ -1,5 +1,7 @@
 //! The program `bank`, killed at chosen points and at any point, with real databases.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -93,6 +95,44 @@ fn a_bank_with_one_database_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let output = program().args(unreachable).arg("--data").arg(data.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+/// A process that is killed when the test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_operator_is_answered_by_a_bank_that_runs() {
+    let mut run = program();
+    run.args(["--transfers", "1000000000", "--admin", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut run = Killed(run.spawn().unwrap());
+    let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.find_map(|line| line.strip_prefix("operators: ").map(str::to_owned)).expect("it is printed");
+    let ask = |question: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("{question}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (code, text) = answer.split_once('\n').expect("the exit code has a line of its own");
+        (code.parse::<u8>().unwrap(), text.to_owned())
+    };
+    let (code, listed) = ask("list");
+    assert!(code <= 1 && listed.starts_with("manager ") && listed.contains("start 1,"), "{code} {listed}");
+    let manager = listed.split([' ', ',']).nth(1).expect("its identity");
+    // The first of them has ended long before, or is the only one.
+    let (code, shown) = ask(&format!("show\t{manager}/1.1"));
+    assert!(code <= 1 && shown.starts_with(&format!("{manager}/1.1: ")), "{code} {shown}");
+    assert_eq!(ask("show\tnothing").0, 2, "a question that is none");
+    assert_eq!(ask(&format!("forget\t{manager}/1.1")).0, 4, "all followed it");
+
+    let output = program().args(["--admin", "0.0.0.0:0"]).output().unwrap();
+    assert!(output.status.code() == Some(2) && said(&output).contains("loopback"), "{}", said(&output));
 }
 
 #[tokio::test]

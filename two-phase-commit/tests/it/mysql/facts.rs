@@ -7,6 +7,7 @@ use quorate_two_phase_commit::manager::{CommitEnd, ResourceError, ResourceManage
 use quorate_two_phase_commit::{Decision, Vote};
 
 use super::*;
+use crate::manager::until;
 
 /// The name of the branch as it stands in statements, with the format id of others.
 fn xid(branch: BranchId) -> String {
@@ -211,19 +212,17 @@ async fn fact_6_a_time_out_in_xa_prepare_makes_the_vote_no_and_one_in_xa_commit_
     let waits = "SELECT COUNT(*) > 0 FROM information_schema.processlist \
                  WHERE info LIKE 'XA COMMIT%' AND state LIKE 'Waiting for backup lock' AND time_ms > 1500";
     let mut client = bench.other().await;
-    let waiting = async {
-        while client.query_first::<bool, _>(waits).await.unwrap() != Some(true) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
+    let waiting = until("XA COMMIT waits for the backup", async || {
+        client.query_first::<bool, _>(waits).await.unwrap() == Some(true)
+    });
     dropped_when(bench.resource.commit(branch), waiting).await;
     backup.query_drop("BACKUP STAGE END").await.unwrap();
     // The dropped call may still be in the middle.
-    let mut end = bench.resource.commit(branch).await;
-    while let Err(ResourceError::Busy(_)) = end {
-        end = bench.resource.commit(branch).await;
-    }
-    assert_eq!(end.unwrap(), CommitEnd::Committed);
+    until("the branch is not busy any more", async || match bench.resource.commit(branch).await {
+        Err(ResourceError::Busy(_)) => false,
+        end => end.unwrap() == CommitEnd::Committed,
+    })
+    .await;
     let balances = "SELECT GROUP_CONCAT(balance ORDER BY id SEPARATOR ' ') FROM account";
     assert_eq!((bench.one::<String>(balances).await, bench.prepared().await), ("100 7".into(), 0));
     bench.client.query_drop("UPDATE account SET balance = 100").await.unwrap();

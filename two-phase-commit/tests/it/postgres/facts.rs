@@ -7,6 +7,7 @@ use quorate_two_phase_commit::{Decision, Vote};
 use tokio_postgres::error::SqlState;
 
 use super::*;
+use crate::manager::until;
 
 /// The tag of `PREPARE TRANSACTION` and of `COMMIT` is then `ROLLBACK`, without an error.
 #[tokio::test]
@@ -132,17 +133,21 @@ async fn waiting_for_a_standby(bench: &Bench, wait: bool) {
     client.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = {names}")).await.unwrap();
     client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     // The server takes the setting up in its own time.
-    let (mut is_in_force, probe_waits) = (!wait, waits_in("probe"));
-    while !is_in_force {
+    if !wait {
+        return;
+    }
+    let probe_waits = waits_in("probe");
+    until("the setting is in force", async || {
         let probe = connect(&bench.config).await;
-        is_in_force = tokio::select! {
+        tokio::select! {
             done = probe.batch_execute("SELECT pg_logical_emit_message(true, 'probe', '')") => {
                 done.unwrap();
                 false
             }
             () = bench.until(&probe_waits) => true,
-        };
-    }
+        }
+    })
+    .await;
 }
 
 fn waits_in(statement: &str) -> String {
