@@ -192,10 +192,10 @@ impl PostgresDriver {
 
     /// Ends the open branch with its row, in one message; or finds that it changed nothing, and ends it without.
     ///
-    /// Deferred constraints and triggers run first: within `PREPARE TRANSACTION` no time-out would bound them. The owner
-    /// of a prepared transaction is the role of the moment, and must be one that can finish it. From then on the locks
-    /// belong to the transaction, and nothing but its end gives them back. A division by zero stops all that stands
-    /// behind it if this is not the branch, or there is nothing to write.
+    /// Deferred constraints and triggers run first: within `PREPARE TRANSACTION` no time-out would bound them. The
+    /// owner of a prepared transaction is the role of the moment, and must be one that can finish it. From then on the
+    /// locks belong to the transaction, and nothing but its end gives them back. A division by zero stops all that
+    /// stands behind it if this is not the branch, or there is nothing to write.
     async fn end_with(&self, connection: &Connection, branch: BranchId, end: &str) -> Result<Work, ResourceError> {
         let (lock, owner) = (branch_lock(branch), owner_lock(branch.manager, branch.resource));
         let (gid, insert) = (gid(branch), self.insert(branch)?);
@@ -226,8 +226,8 @@ impl PostgresDriver {
     }
 }
 
-/// Ends a branch that changed nothing, so that it takes no effect. Whoever reads under `SERIALIZABLE` has read valid data
-/// only if the commit succeeds.
+/// Ends a branch that changed nothing, so that it takes no effect. Whoever reads under `SERIALIZABLE` has read valid
+/// data only if the commit succeeds.
 async fn end_read_only(connection: &Connection, serializable: bool) -> Result<(), ResourceError> {
     let end = if serializable { "ROLLBACK TO SAVEPOINT quorate; COMMIT" } else { "ROLLBACK" };
     connection.run(end).await.map_err(resource_error)

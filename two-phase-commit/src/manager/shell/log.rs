@@ -101,8 +101,8 @@ impl LogOpening {
     }
 }
 
-/// Passes on what the core tells, until the node stops or the manager is dropped. All that is told in one turn crosses to
-/// the other thread together.
+/// Passes on what the core tells, until the node stops or the manager is dropped. All that is told in one turn crosses
+/// to the other thread together.
 async fn pass_on(local: LocalHandle, tell: mpsc::Sender<Vec<Told<ManagerCore>>>) {
     while let Some(told) = wait_for_news(local.clone()).await {
         if tell.send(told).await.is_err() {

@@ -151,8 +151,8 @@ impl Shared {
         }
     }
 
-    /// Tells the core of a resource in which a transaction begins to work. If the core does not take that, the branch is
-    /// rolled back.
+    /// Tells the core of a resource in which a transaction begins to work. If the core does not take that, the branch
+    /// is rolled back.
     ///
     /// # Errors
     /// When the transaction has ended, or the core is gone.
