@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) holds_commit: AtomicBool,
     panics_in_prepare: AtomicBool,
     pub(super) loses: AtomicBool,
+    /// Calls to prepare so far.
+    prepares: AtomicUsize,
     /// Calls for branches that are under way, and the most at a time.
     under_way: AtomicUsize,
     most: AtomicUsize,
@@ -69,6 +71,7 @@ impl Gate {
 impl ResourceManager for Gate {
     async fn prepare(&self, branch: BranchId) -> Result<Vote, ResourceError> {
         let _call = Call::new(&self.state);
+        self.state.prepares.fetch_add(1, Ordering::SeqCst);
         self.pass(|state| &state.holds_prepare).await;
         assert!(!self.state.panics_in_prepare.load(Ordering::SeqCst), "a panic that the test asked for");
         self.memory.prepare(branch).await
@@ -225,6 +228,47 @@ async fn what_is_stuck_is_shown_and_stops_nothing_else() {
     }
     setting.set(|state| &state.holds_prepare, false);
     assert!(matches!(waits.await.expect("no panic"), Outcome::Committed));
+}
+
+/// The manager asks for a vote that is slow to come. The call that is under way answers: no second one ends it.
+#[tokio::test]
+async fn a_slow_vote_is_the_answer_to_the_request() {
+    let setting = Setting::new();
+    let manager = setting.open().await;
+    setting.set(|state| &state.holds_prepare, true);
+    let slow = begun(&setting, &manager).await;
+    let waits = tokio::spawn(slow.commit());
+    super::until("the manager asks for it", async || {
+        let status = manager.status().await.expect("it runs");
+        status.stuck.iter().any(|stuck| matches!(stuck.request, ManagerRequest::Prepare(_)))
+    })
+    .await;
+    setting.set(|state| &state.holds_prepare, false);
+    assert!(matches!(waits.await.expect("no panic"), Outcome::Committed));
+    assert_eq!(setting.gate.get().state.prepares.load(Ordering::SeqCst), 1);
+    setting.clean().await;
+}
+
+#[tokio::test]
+async fn a_commit_is_told_when_every_resource_has_answered() {
+    let setting = Setting::new();
+    let manager = setting.open().await;
+    setting.set(|state| &state.holds_commit, true);
+    let transaction = begun(&setting, &manager).await;
+    let name = transaction.name();
+    let waits = tokio::spawn(transaction.commit());
+    super::until("one resource has committed, and the manager has heard it", async || {
+        let status = manager.status().await.expect("it runs");
+        status.in_doubt.get(&name.number).is_some_and(|doubt| doubt.resources.len() == 1)
+    })
+    .await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waits.is_finished(), "the other has not");
+    setting.set(|state| &state.holds_commit, false);
+    assert!(matches!(waits.await.expect("no panic"), Outcome::Committed));
+    assert_eq!(setting.gate.get().memory.value("b"), Some(1), "the caller sees its work");
 }
 
 #[tokio::test]
