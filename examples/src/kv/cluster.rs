@@ -163,6 +163,7 @@ impl LocalCluster {
             peers: self.config.peers(),
             joining: self.config.joining(),
             clients: self.config.clients(),
+            https: self.config.https(),
             clients_max: self.clients_max,
             data: self.config.data.clone(),
             snapshot_entries: self.config.snapshot_entries,

@@ -35,7 +35,7 @@ use super::backend::{
 };
 use super::config::{ClusterConfig, Engine};
 use super::connection::Reason;
-use super::http::{HttpLimits, HttpServer, Pages};
+use super::http::{HttpLimits, HttpServer, NodeAddresses, Pages};
 use super::machine::{Shard, new_store};
 use super::members::{MemberAnswer, MemberRequest};
 use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
@@ -59,6 +59,8 @@ pub struct NodeOptions {
     pub joining: BTreeSet<u64>,
     /// The addresses for clients, by node id. Clients that ask for the leader get its address.
     pub clients: BTreeMap<u64, Address>,
+    /// The addresses for tools, by node id.
+    pub https: BTreeMap<u64, Address>,
     /// Maximum number of connected clients.
     pub clients_max: usize,
     /// The folder of all data. This node's data are in a subfolder named by its id.
@@ -135,7 +137,9 @@ impl RunningNode {
         let builder = builder::<E>(&options);
         let folder = options.data.join(options.id.to_string());
         let founders = founders(&options);
-        let NodeOptions { cluster, id, client: listener, http, clients, clients_max, shards, redirect, .. } = options;
+        let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, redirect, .. } =
+            options;
+        let known = clients.clone();
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let (opened, opening) = mpsc::channel();
@@ -177,7 +181,14 @@ impl RunningNode {
             cuts,
         };
         if let Some((listener, metrics)) = http {
-            node.http = Some(HttpServer::start(listener, node.pages::<E>(metrics), HttpLimits::default())?);
+            let address =
+                |(id, client): (u64, Address)| Some((id, NodeAddresses { http: https.get(&id)?.clone(), client }));
+            let nodes = known.into_iter().filter_map(address).collect();
+            node.http = Some(HttpServer::start(
+                listener,
+                node.pages::<E>(metrics).with_overview(id, nodes),
+                HttpLimits::default(),
+            )?);
         }
         Ok(node)
     }

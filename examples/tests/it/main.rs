@@ -5,6 +5,7 @@ mod cluster;
 mod deploy;
 mod golden;
 mod members;
+mod page;
 mod processes;
 mod pubsub;
 mod recording;

@@ -1,7 +1,7 @@
 //! Guarantees that hold in spite of killed processes and damaged files.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -168,6 +168,21 @@ fn nodes_may_have_names_and_listen_elsewhere() {
     // Clients are told the name.
     let Answer::Array(role) = client.ask(&[b"ROLE"]).unwrap() else { panic!("ROLE is a list") };
     assert_eq!(role[1], bulk("localhost"));
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let cluster = Cluster::describe(1, "");
+    let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+    kv.args(["serve", "--node", "1", "--log-format", "json", "--config"]).arg(cluster.config_path());
+    let mut process = kv.env("RUST_LOG", "info").stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["node"]), (&"INFO".into(), &1.into()), "{line}");
+    assert!(line["timestamp"].is_string() && line["message"].is_string(), "{line}");
 }
 
 #[test]

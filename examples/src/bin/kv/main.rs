@@ -1,12 +1,14 @@
 //! `kv`: a replicated key-value store that speaks the Redis protocol.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use quorate_examples::kv::config::{ClusterConfig, Engine, Exposure};
-use quorate_examples::kv::logging::log_to_stderr;
+use quorate_examples::kv::logging::{LogFormat, log_to_stderr};
 use quorate_examples::kv::status;
 
 mod backup;
@@ -77,6 +79,9 @@ struct ServeArguments {
     /// Allows addresses that other machines can reach, unencrypted
     #[arg(long)]
     insecure: bool,
+    /// The form of the lines of the log: text or json
+    #[arg(long, default_value_t)]
+    log_format: LogFormat,
     /// Looks for work for 300 us before it sleeps. A few clients get answers sooner, and the machine should have
     /// processors to spare
     #[arg(long)]
@@ -95,6 +100,9 @@ struct StatusArguments {
     /// The cluster file
     #[arg(long)]
     config: PathBuf,
+    /// Shows it again every two seconds, until it is interrupted
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Args)]
@@ -146,13 +154,13 @@ fn main() -> ExitCode {
 type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
 fn demo(arguments: &DemoArguments) -> CommandResult {
-    let _log = log_to_stderr("error");
+    let _log = log_to_stderr("error", LogFormat::Text);
     let end = if arguments.serve { tour::End::Serve } else { tour::End::Stop };
     tour::run(arguments.dir.as_deref(), arguments.engine, end)
 }
 
 fn serve(arguments: &ServeArguments) -> CommandResult {
-    let _log = log_to_stderr("info");
+    let _log = log_to_stderr("info", arguments.log_format);
     let config = ClusterConfig::read(&arguments.config)?;
     let exposure = if arguments.insecure { Exposure::Anywhere } else { Exposure::Loopback };
     serve::run(&config, arguments.node, exposure, arguments.spin)
@@ -169,8 +177,28 @@ fn check(arguments: &CheckArguments) -> CommandResult {
     Ok(())
 }
 
+/// Shows the status again and again, in place of what was shown before if somebody looks. Ends when the reader does.
+fn watch_status(config: &ClusterConfig) -> CommandResult {
+    let mut out = io::stdout();
+    let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        let (table, _) = status::table(config);
+        match write!(out, "{clear}{table}\n").and_then(|()| out.flush()) {
+            Ok(()) => thread::sleep(WATCH_PERIOD),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Pause between two looks.
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+
 fn print_status(arguments: &StatusArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
+    if arguments.watch {
+        return watch_status(&config);
+    }
     let (table, reached) = status::table(&config);
     // The reader may close the pipe before the end.
     let _ = io::stdout().write_all(table.as_bytes());

@@ -24,6 +24,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         peers: config.peers(),
         joining: config.joining(),
         clients: config.clients(),
+        https: config.https(),
         clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),
         snapshot_entries: config.snapshot_entries,

@@ -174,6 +174,11 @@ impl ClusterConfig {
         self.nodes.iter().map(|(id, node)| (*id, node.client.clone())).collect()
     }
 
+    /// The addresses for tools, by node id.
+    pub fn https(&self) -> BTreeMap<u64, Address> {
+        self.nodes.iter().map(|(id, node)| (*id, node.http.clone())).collect()
+    }
+
     /// The addresses at which the node that is to be started listens, if `exposure` allows them. Looks its hosts up.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! The port for people and their tools: `/healthz`, `/readyz`, `/metrics`, `/status`, `/members`, `/layout`, `/backup`.
-//! Runs on a thread of its own, so that no scrape delays a client.
+//! The port for people and their tools: the page `/`, and `/livez`, `/readyz`, `/metrics`, `/status`, `/overview`,
+//! `/members`, `/layout`, `/backup`. Runs on a thread of its own, so that no scrape delays a client.
 //!
 //! A connection carries one request and has a time limit (a backup has one for each of its parts), and the number of
 //! connections is bounded ([`HttpLimits`]). So a client that sends no request, or takes no answer, does not keep a
 //! descriptor.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -24,9 +24,9 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use quorate_runtime::metrics::as_gauge;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::accept::accept;
 use super::backup;
@@ -38,6 +38,11 @@ use super::store::Cut;
 use deadline::Deadline;
 
 mod deadline;
+mod overview;
+mod page;
+
+pub use overview::NodeAddresses;
+use overview::Overview;
 
 /// The sources of the pages.
 #[derive(Clone)]
@@ -47,6 +52,7 @@ pub struct Pages {
     change: Arc<dyn Fn(MemberRequest) -> ChangeFuture + Send + Sync>,
     layout: Option<LayoutPage>,
     backup: Option<BackupPage>,
+    overview: Option<OverviewPage>,
     metrics: PrometheusHandle,
 }
 
@@ -96,6 +102,21 @@ struct LayoutPage {
 type LayoutFuture = Pin<Box<dyn Future<Output = Option<LayoutStatus>> + Send>>;
 type LayoutChangeFuture = Pin<Box<dyn Future<Output = LayoutAnswer> + Send>>;
 
+/// The cluster as this node sees it.
+#[derive(Clone)]
+struct OverviewPage {
+    node: u64,
+    nodes: Arc<BTreeMap<u64, NodeAddresses>>,
+    /// The last look, which is shown to all who ask soon after.
+    last: Arc<Mutex<Option<Look>>>,
+}
+
+/// An overview, and when it was made.
+struct Look {
+    at: Instant,
+    overview: Overview,
+}
+
 /// Backups, one at a time.
 #[derive(Clone)]
 struct BackupPage {
@@ -128,6 +149,7 @@ impl Pages {
             change: Arc::new(move |request| Box::pin(change(request))),
             layout: None,
             backup: None,
+            overview: None,
             metrics,
         }
     }
@@ -146,6 +168,12 @@ impl Pages {
         let show: Arc<dyn Fn() -> LayoutFuture + Send + Sync> = Arc::new(move || Box::pin(show()));
         let page = LayoutPage { show, change: Arc::new(move |request| Box::pin(change(request))) };
         Self { layout: Some(page), ..self }
+    }
+
+    /// Adds the overview of these nodes, of which this is one.
+    #[must_use]
+    pub fn with_overview(self, node: u64, nodes: BTreeMap<u64, NodeAddresses>) -> Self {
+        Self { overview: Some(OverviewPage { node, nodes: Arc::new(nodes), last: Arc::default() }), ..self }
     }
 
     /// Adds the page of backups: `cut` gives the stores of all shards at one moment.
@@ -245,13 +273,15 @@ async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io:
 
 fn router(pages: Pages) -> Router {
     Router::new()
-        .route("/healthz", get(health))
+        .route("/livez", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(show_metrics))
         .route("/status", get(status))
         .route("/members", post(change_members))
         .route("/layout", get(show_layout).post(change_layout))
         .route("/backup", get(show_backup))
+        .route("/overview", get(show_overview))
+        .merge(page::routes())
         .with_state(pages)
 }
 
@@ -309,6 +339,20 @@ async fn change_layout(State(pages): State<Pages>, Json(request): Json<LayoutReq
     Json((page.change)(request).await)
 }
 
+/// All nodes and shards. However many ask, the other nodes are asked once in a while.
+async fn show_overview(State(pages): State<Pages>) -> Response {
+    let Some(page) = &pages.overview else { return StatusCode::NOT_FOUND.into_response() };
+    let mut last = page.last.lock().await;
+    if let Some(look) = last.as_ref().filter(|look| look.at.elapsed() < OVERVIEW_AGE_MAX) {
+        return Json(&look.overview).into_response();
+    }
+    let Some(own) = pages.status().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let overview = overview::gather(page.node, own, &page.nodes).await;
+    let answer = Json(&overview).into_response();
+    *last = Some(Look { at: Instant::now(), overview });
+    answer
+}
+
 /// All keys of all shards at one moment, as an RDB file.
 async fn show_backup(State(pages): State<Pages>, Extension(deadline): Extension<Deadline>) -> Response {
     let refused = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
@@ -331,6 +375,8 @@ async fn show_backup(State(pages): State<Pages>, Extension(deadline): Extension<
     }
 }
 
+/// Age up to which an overview is shown again.
+const OVERVIEW_AGE_MAX: Duration = Duration::from_secs(1);
 /// Time for the moment of a backup, and then for each part of it.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_millis(800);

@@ -6,7 +6,7 @@ use crate::kv::members::{MemberAnswer, MemberRequest, send};
 use crate::kv::status::{GroupStatus, fetch};
 use crate::kv::store::Store;
 
-fn group(role: &str) -> GroupStatus {
+pub(super) fn group(role: &str) -> GroupStatus {
     GroupStatus {
         group: 0,
         founding: "1f".to_owned(),
@@ -161,12 +161,40 @@ fn status_is_what_the_node_says() {
 }
 
 #[test]
+fn the_page_has_its_files_and_an_overview_of_all_nodes() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let own =
+        || std::future::ready(Some(NodeStatus { node: 1, cluster: "demo".to_owned(), groups: vec![group("leader")] }));
+    let pages = Pages::new(
+        recorder.handle(),
+        own,
+        || std::future::ready(true),
+        |_| std::future::ready(MemberAnswer::NotLeader),
+    );
+    // A port that nobody listens at.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = |http: std::net::SocketAddr| NodeAddresses { client: closed.into(), http: http.into() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nodes = BTreeMap::from([(1, node(listener.local_addr().unwrap())), (2, node(closed))]);
+    let server = HttpServer::start(listener, pages.with_overview(1, nodes), HttpLimits::default()).unwrap();
+    let page = get(&server, "/");
+    assert!(page.contains("content-security-policy: default-src 'self'"), "{page}");
+    for file in ["/page.css", "/page.js"] {
+        assert!(page.contains(file) && get(&server, file).starts_with("HTTP/1.1 200 "), "{file}");
+    }
+    let seen = get(&server, "/overview");
+    let seen: serde_json::Value = serde_json::from_str(seen.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((&seen["shards"][0]["leader"], &seen["nodes"][0]["error"]), (&1.into(), &"".into()), "{seen}");
+    assert!(seen["nodes"][1]["error"].as_str().unwrap().starts_with("not reached: "), "{seen}");
+}
+
+#[test]
 fn health_fails_only_when_a_group_stopped() {
-    assert!(get(&serve("follower"), "/healthz").starts_with("HTTP/1.1 200 "));
-    let page = get(&serve("stopped"), "/healthz");
+    assert!(get(&serve("follower"), "/livez").starts_with("HTTP/1.1 200 "));
+    let page = get(&serve("stopped"), "/livez");
     assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
     assert!(page.ends_with("the log is poisoned\n"), "{page}");
-    let page = get(&serve("gone"), "/healthz");
+    let page = get(&serve("gone"), "/livez");
     assert!(page.ends_with("the node does not answer\n"), "{page}");
     assert!(get(&serve("gone"), "/status").starts_with("HTTP/1.1 503 "));
 }
@@ -176,7 +204,7 @@ fn a_node_is_ready_while_it_would_answer_a_client() {
     assert!(get(&serve("leader"), "/readyz").starts_with("HTTP/1.1 200 "));
     let cut_off = serve("candidate");
     assert!(get(&cut_off, "/readyz").starts_with("HTTP/1.1 503 "));
-    assert!(get(&cut_off, "/healthz").starts_with("HTTP/1.1 200 "), "restarting it would not help");
+    assert!(get(&cut_off, "/livez").starts_with("HTTP/1.1 200 "), "restarting it would not help");
     let page = get(&serve("stopped"), "/readyz");
     assert!(page.starts_with("HTTP/1.1 503 ") && page.ends_with("the log is poisoned\n"), "{page}");
 }
@@ -184,7 +212,7 @@ fn a_node_is_ready_while_it_would_answer_a_client() {
 /// A connection that begins a request and does not end it.
 fn unfinished(server: &HttpServer) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n").unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: node\r\n").unwrap();
     stream
 }
 
@@ -211,7 +239,7 @@ fn who_says_nothing_keeps_nobody_from_being_answered() {
     let limits = HttpLimits { connections_max: 3, connection_timeout: Duration::from_hours(1) };
     let server = serve_with("leader", limits);
     let mut silent: Vec<_> = (0..2 * limits.connections_max).map(|_| unfinished(&server)).collect();
-    assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(get(&server, "/livez").starts_with("HTTP/1.1 200 "));
     // The newest connections are still open.
     silent.truncate(limits.connections_max + 1);
     silent.into_iter().for_each(is_given_up);
