@@ -183,7 +183,7 @@ fn watch_status(config: &ClusterConfig) -> CommandResult {
     let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     loop {
         let (table, _) = status::table(config);
-        match write!(out, "{clear}{table}\n").and_then(|()| out.flush()) {
+        match writeln!(out, "{clear}{table}").and_then(|()| out.flush()) {
             Ok(()) => thread::sleep(WATCH_PERIOD),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error.into()),
