@@ -45,6 +45,9 @@ pub enum ClusterError {
     /// The folder's cluster began with another engine, and keeps it. Nothing was changed.
     #[error("the cluster in this folder runs on {0}: start it with --engine {0}")]
     OtherEngine(Engine),
+    /// The folder's cluster has another number of shards. Nothing was changed.
+    #[error("the cluster in this folder has another number of shards: start it with --shards {0}")]
+    OtherShards(u16),
     /// A file or a port could not be used.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -55,7 +58,7 @@ pub enum ClusterError {
 
 impl LocalCluster {
     /// Starts nodes 1 to `nodes` on free ports, with this number of shards, each with a log by `engine`. A folder that
-    /// was used before keeps its cluster's name, and its data, and must be started with the same engine.
+    /// was used before keeps its cluster's name, and its data, and must be started with the same engine and shards.
     ///
     /// # Errors
     /// When a node does not start, or the folder cannot be used.
@@ -65,6 +68,9 @@ impl LocalCluster {
         let before = if path.exists() { Some(ClusterConfig::read(&path)?) } else { None };
         if let Some(before) = before.as_ref().filter(|before| before.engine != engine) {
             return Err(ClusterError::OtherEngine(before.engine));
+        }
+        if let Some(before) = before.as_ref().filter(|before| before.shards != shards) {
+            return Err(ClusterError::OtherShards(before.shards));
         }
         let name = before.map_or_else(draw_name, |before| Ok(before.name))?;
         let ids = 1..=nodes as u64;
@@ -107,17 +113,21 @@ impl LocalCluster {
         self.nodes.iter().find(|(_, node)| node.is_none()).map(|(id, _)| *id)
     }
 
-    /// The leader, if all running nodes name the same, and it runs.
-    pub fn leader(&self) -> Option<u64> {
-        let leaders: Vec<_> = self.running().into_iter().map(|id| self.group_of(id)?.leader).collect();
-        let first = (*leaders.first()?)?;
-        let agreed = leaders.iter().all(|leader| *leader == Some(first));
-        (agreed && self.nodes.get(&first)?.is_some()).then_some(first)
+    /// The leader of each shard, if all running nodes name the same, and all of these run.
+    pub fn leaders(&self) -> Option<Vec<u64>> {
+        let told = self.running().into_iter().map(|id| {
+            let groups = self.groups_of(id)?;
+            groups.into_iter().map(|group| group.leader).collect::<Option<Vec<u64>>>()
+        });
+        let told: Vec<_> = told.collect::<Option<_>>()?;
+        let first = told.first()?;
+        let runs = |leader: &u64| self.nodes.get(leader).is_some_and(Option::is_some);
+        (told.iter().all(|leaders| leaders == first) && first.iter().all(runs)).then(|| first.clone())
     }
 
-    /// A running node's status of its group.
-    pub fn group_of(&self, id: u64) -> Option<GroupStatus> {
-        status::fetch(&self.config.nodes.get(&id)?.http).ok()?.groups.pop()
+    /// A running node's status of its shards.
+    pub fn groups_of(&self, id: u64) -> Option<Vec<GroupStatus>> {
+        status::fetch(&self.config.nodes.get(&id)?.http).ok().map(|status| status.groups)
     }
 
     /// Stops a node as a crash would.

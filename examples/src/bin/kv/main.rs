@@ -66,6 +66,9 @@ struct DemoArguments {
     /// The protocol that agrees on the log: raft or paxos
     #[arg(long, default_value_t)]
     engine: Engine,
+    /// Number of shards
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+    shards: u16,
 }
 
 #[derive(Args)]
@@ -156,7 +159,7 @@ type CommandResult = Result<(), Box<dyn std::error::Error>>;
 fn demo(arguments: &DemoArguments) -> CommandResult {
     let _log = log_to_stderr("error", LogFormat::Text);
     let end = if arguments.serve { tour::End::Serve } else { tour::End::Stop };
-    tour::run(arguments.dir.as_deref(), arguments.engine, end)
+    tour::run(arguments.dir.as_deref(), arguments.engine, arguments.shards, end)
 }
 
 fn serve(arguments: &ServeArguments) -> CommandResult {

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::{fs, io, thread};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_examples::kv::client::{Answer, Client};
 use quorate_examples::kv::cluster::LocalCluster;
 use quorate_examples::kv::config::Engine;
+use quorate_examples::kv::status::GroupStatus;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Tally, measure};
@@ -25,7 +26,7 @@ pub(crate) enum End {
 }
 
 /// Runs the tour. An error describes a result that differs from the expected one.
-pub(crate) fn run(folder: Option<&Path>, engine: Engine, end: End) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(folder: Option<&Path>, engine: Engine, shards: u16, end: End) -> Result<(), Box<dyn Error>> {
     let temporary = if folder.is_none() { Some(tempfile::Builder::new().prefix("kv-").tempdir()?) } else { None };
     let folder = match (folder, &temporary) {
         (Some(folder), _) => folder,
@@ -34,9 +35,10 @@ pub(crate) fn run(folder: Option<&Path>, engine: Engine, end: End) -> Result<(),
     };
     fs::create_dir_all(folder)?;
     let started = Instant::now();
-    let mut tour = Tour { cluster: start(folder, engine)?, step: 0 };
+    let mut tour = Tour { cluster: start(folder, engine, shards)?, step: 0 };
     tour.elect()?;
     tour.write_and_read()?;
+    tour.transfer()?;
     tour.measure()?;
     let tally = tour.kill_leader()?;
     tour.bring_back(&tally)?;
@@ -54,11 +56,12 @@ struct Tour {
     step: u32,
 }
 
-fn start(folder: &Path, engine: Engine) -> Result<LocalCluster, Box<dyn Error>> {
-    let cluster = LocalCluster::start(folder, NODES, 1, engine)?;
+fn start(folder: &Path, engine: Engine, shards: u16) -> Result<LocalCluster, Box<dyn Error>> {
+    let cluster = LocalCluster::start(folder, NODES, shards, engine)?;
     println!(
         "Three nodes in this process, over TCP on loopback, each with a log that it syncs before it says anything."
     );
+    println!("The keys are divided among {shards} shards, each of which has a log on every node.");
     println!("Data: {}", folder.display());
     println!("Any Redis client may look in: redis-cli -p {}", cluster.clients()[0].port());
     Ok(cluster)
@@ -71,9 +74,16 @@ impl Tour {
     }
 
     fn elect(&mut self) -> Result<(), Box<dyn Error>> {
-        self.say("They elect a leader");
-        let leader = self.await_leader(None)?;
-        println!("   node {leader} leads");
+        self.say("Each shard elects a leader");
+        let leaders = self.await_leaders(None)?;
+        for node in self.cluster.running() {
+            println!("   node {node} leads {}", led_by(node, &leaders));
+        }
+        // A node takes a moment longer to learn which shard has which keys.
+        let mut client = connect(self.cluster.clients()[0])?;
+        let bar = spinner("   waiting for the shards");
+        wait_until(&bar, "the shards did not serve", || matches!(probe(&mut client), Ok(Answer::Status(_))))?;
+        bar.finish_and_clear();
         Ok(())
     }
 
@@ -90,9 +100,24 @@ impl Tour {
         show(&mut connect(clients[1])?, 2, &["INCR", "counter"], &Answer::Integer(42))
     }
 
+    fn transfer(&mut self) -> Result<(), Box<dyn Error>> {
+        self.say("A transaction takes effect as a whole, also if its keys are in different shards");
+        let clients = self.cluster.clients();
+        let ok = Answer::Status("OK".to_owned());
+        let mut client = connect(clients[0])?;
+        show(&mut client, 1, &["MSET", "alice", "100", "bob", "100"], &ok)?;
+        show(&mut client, 1, &["MULTI"], &ok)?;
+        let queued = Answer::Status("QUEUED".to_owned());
+        show(&mut client, 1, &["DECRBY", "alice", "30"], &queued)?;
+        show(&mut client, 1, &["INCRBY", "bob", "30"], &queued)?;
+        show(&mut client, 1, &["EXEC"], &Answer::Array(vec![Answer::Integer(70), Answer::Integer(130)]))?;
+        let both = Answer::Array(vec![Answer::Bulk("70".into()), Answer::Bulk("130".into())]);
+        show(&mut connect(clients[2])?, 3, &["MGET", "alice", "bob"], &both)
+    }
+
     fn measure(&mut self) -> Result<(), Box<dyn Error>> {
         self.say("How fast that is here (each write is on two disks before it is acknowledged)");
-        let leader = self.cluster.client_of(self.await_leader(None)?);
+        let leader = self.cluster.client_of(self.await_leaders(None)?[0]);
         let text = |text: String| text.into_bytes();
         let writes = measure(leader, MEASURED, |number| {
             vec![b"SET".to_vec(), text(format!("measured:{number}")), vec![b'x'; 256]]
@@ -116,8 +141,9 @@ impl Tour {
     }
 
     fn kill_leader(&mut self) -> Result<std::sync::Arc<Tally>, Box<dyn Error>> {
-        self.say("The leader is killed in the midst of writes");
-        let leader = self.await_leader(None)?;
+        self.say("A leader is killed in the midst of writes");
+        let leaders = self.await_leaders(None)?;
+        let leader = leaders[0];
         let survivors: Vec<_> = self
             .cluster
             .running()
@@ -133,14 +159,18 @@ impl Tour {
         let before = load.tally().count();
         bar.set_message(format!("   node {leader} is dead"));
         let gap = first_acknowledged(survivors[0])?;
-        let successor = self.await_leader(Some(leader))?;
+        let successors = self.await_leaders(Some(leader))?;
         wait_until(&bar, "the writers did not recover", || load.tally().count() > before + 5_000)?;
         let tally = load.stop();
         bar.finish_and_clear();
         println!(
-            "   node {leader} died; node {successor} leads; the next write was acknowledged {} ms later",
+            "   node {leader} died, which led {}; the next write to all shards was acknowledged {} ms later",
+            led_by(leader, &leaders),
             gap.as_millis()
         );
+        for node in self.cluster.running() {
+            println!("   node {node} leads {}", led_by(node, &successors));
+        }
         let count = |number: &std::sync::atomic::AtomicU64| number.load(std::sync::atomic::Ordering::Relaxed);
         println!(
             "   {} writes acknowledged, {} not applied, {} of which their clients cannot know",
@@ -160,18 +190,20 @@ impl Tour {
         self.cluster.restart(dead)?;
         let cluster = &self.cluster;
         wait_until(&bar, "the node did not catch up", || {
-            let groups = cluster.running().into_iter().filter_map(|id| cluster.group_of(id));
-            let states: Vec<_> = groups.map(|group| (group.applied_index, group.digest)).collect();
+            let groups = cluster.running().into_iter().filter_map(|id| cluster.groups_of(id));
+            let state = |groups: Vec<GroupStatus>| -> Vec<_> {
+                groups.into_iter().map(|group| (group.applied_index, group.digest)).collect()
+            };
+            let states: Vec<_> = groups.map(state).collect();
             states.len() == NODES && states.iter().all(|state| *state == states[0])
         })?;
         bar.finish_and_clear();
-        let group = self.cluster.group_of(dead).ok_or("the node went away")?;
+        let groups = self.cluster.groups_of(dead).ok_or("the node went away")?;
         println!(
-            "   after {} ms all three have applied {} entries and hold the same {} keys: digest {}",
+            "   after {} ms all three have applied the same {} entries and hold the same {} keys, by the digest of each shard",
             start.elapsed().as_millis(),
-            group.applied_index,
-            group.keys,
-            group.digest
+            groups.iter().map(|group| group.applied_index).sum::<u64>(),
+            groups.iter().map(|group| group.keys).sum::<u64>(),
         );
         let bar = bar_of(tally.count(), "   reading at the node that was dead");
         let verified = tally.verify(self.cluster.client_of(dead), |count| bar.set_position(count))?;
@@ -189,16 +221,27 @@ impl Tour {
         Ok(())
     }
 
-    /// Waits until the running nodes agree on a leader other than `other_than`.
-    fn await_leader(&self, other_than: Option<u64>) -> Result<u64, Box<dyn Error>> {
-        let bar = spinner("   waiting for a leader");
-        let mut leader = None;
+    /// Waits until the running nodes agree on the leader of each shard, none of which is `but`.
+    fn await_leaders(&self, but: Option<u64>) -> Result<Vec<u64>, Box<dyn Error>> {
+        let bar = spinner("   waiting for leaders");
+        let mut leaders = None;
         wait_until(&bar, "no leader was elected", || {
-            leader = self.cluster.leader().filter(|leader| Some(*leader) != other_than);
-            leader.is_some()
+            leaders = self.cluster.leaders().filter(|leaders| leaders.iter().all(|leader| Some(*leader) != but));
+            leaders.is_some()
         })?;
         bar.finish_and_clear();
-        Ok(leader.expect("it was waited for"))
+        Ok(leaders.expect("they were waited for"))
+    }
+}
+
+/// The shards that a node leads, in words.
+fn led_by(node: u64, leaders: &[u64]) -> String {
+    let led: Vec<String> =
+        leaders.iter().enumerate().filter(|(_, leader)| **leader == node).map(|(shard, _)| shard.to_string()).collect();
+    match &led[..] {
+        [] => "none".to_owned(),
+        [one] => format!("shard {one}"),
+        [others @ .., last] => format!("shards {} and {last}", others.join(", ")),
     }
 }
 
@@ -225,6 +268,14 @@ fn shown(answer: &Answer) -> String {
     }
 }
 
+/// Writes so many keys in one step that each of a few shards has some.
+fn probe(client: &mut Client) -> io::Result<Answer> {
+    let keys: Vec<String> = (0..16).map(|number| format!("probe:{number}")).collect();
+    let mut command = vec![&b"MSET"[..]];
+    command.extend(keys.iter().flat_map(|key| [key.as_bytes(), b"1"]));
+    client.ask(&command)
+}
+
 /// Measures the time until a write is acknowledged that begins from now on. A write that was on its way to the old
 /// leader waits until its timeout. A single client that retries would measure that instead.
 fn first_acknowledged(node: SocketAddr) -> Result<Duration, Box<dyn Error>> {
@@ -233,7 +284,7 @@ fn first_acknowledged(node: SocketAddr) -> Result<Duration, Box<dyn Error>> {
     while start.elapsed() < PATIENCE {
         let acknowledge = acknowledge.clone();
         thread::spawn(move || {
-            let answer = Client::connect(node, PATIENCE).and_then(|mut client| client.ask(&[b"SET", b"probe", b"1"]));
+            let answer = Client::connect(node, PATIENCE).and_then(|mut client| probe(&mut client));
             if matches!(answer, Ok(Answer::Status(_))) {
                 // Only the first result is used.
                 let _ = acknowledge.send(start.elapsed());
