@@ -12,7 +12,7 @@ mod transactions;
 mod two_phase_commit;
 
 pub use protocols::Protocol;
-pub use registers::REGISTER;
+pub use registers::{REGISTER, REGISTER_MEMBERS};
 pub use replicated_logs::{PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS};
 pub use synod::SYNOD;
 pub use three_phase_commit::THREE_PHASE_COMMIT;

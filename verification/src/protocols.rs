@@ -5,8 +5,8 @@ use quorate_simulation::schedule::{Generator, Schedule};
 use quorate_simulation::world::{Recording, RunOutcome};
 
 use crate::{
-    PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, REGISTER, SYNOD, THREE_PHASE_COMMIT,
-    TWO_PHASE_COMMIT,
+    PAXOS, PAXOS_CORE, PAXOS_MEMBERS, RAFT, RAFT_CORE, RAFT_GROUPS, RAFT_MEMBERS, REGISTER, REGISTER_MEMBERS, SYNOD,
+    THREE_PHASE_COMMIT, TWO_PHASE_COMMIT,
 };
 
 /// A protocol and its simulation.
@@ -39,6 +39,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     PAXOS_CORE,
     PAXOS_MEMBERS,
     REGISTER,
+    REGISTER_MEMBERS,
 ];
 
 /// The protocol of this name.

@@ -1,6 +1,6 @@
 //! Registers (CASPaxos) on the shipped node: clients read, write, compare and set, delete and append at any node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -8,7 +8,7 @@ use quorate_paxos::QuorumSystem;
 use quorate_paxos::register::testing::laws;
 use quorate_paxos::register::{
     CHANNEL, Change, ChangeOutcome, Event, Expected, Found, Functions, Message, ReadOutcome, Register, Registers,
-    ResolveOutcome, Roles, Settings, Trace, host_with,
+    ResolveOutcome, Roles, RolesChange, RolesOutcome, Settings, Trace, host_with,
 };
 use quorate_protocol::{GroupId, Law, NodeId, Now, Random, Violation};
 use quorate_runtime::group::{CallId, MakeGroup, Reply};
@@ -18,9 +18,10 @@ use quorate_simulation::node_machine::{
     Application, Desk, EXPECTED_OF_NODES, NodeMachine, NodeSetup, check_nodes, describe_channel, small_log,
 };
 use quorate_simulation::registers::{RegisterClients, RegisterRequest, Response};
-use quorate_simulation::schedule::{Generator, Schedule};
+use quorate_simulation::schedule::{FaultKind, Generator, MemberStep, Schedule, Who};
 use quorate_simulation::world::{
-    ClientAnswer, ClusterLaws, Machine as _, Movements, NodeView, Observation, Recording, RunOutcome, reached, run,
+    ClientAnswer, ClusterLaws, Machine as _, MemberCall, Movements, NodeView, Observation, Recording, RunOutcome,
+    reached, run,
 };
 use quorate_transport::{Frame, codec};
 
@@ -47,12 +48,43 @@ pub const REGISTER: Protocol = Protocol {
     },
 };
 
+/// The same, while nodes get and lose their roles. A node that lost its disk is not admitted again under its id, so
+/// that disks are not lost.
+pub const REGISTER_MEMBERS: Protocol = Protocol {
+    name: "register-members",
+    about: "registers whose acceptors and proposers change",
+    generator: || {
+        let mut generator = Generator::of::<Machine>();
+        let is_loss = |kind: &FaultKind| {
+            matches!(
+                kind,
+                FaultKind::Wipe
+                    | FaultKind::OldCopy
+                    | FaultKind::BitRot
+                    | FaultKind::MisdirectedWrite
+                    | FaultKind::LostFolder
+            )
+        };
+        generator.kinds.retain(|kind| !is_loss(kind));
+        generator.kinds.push(FaultKind::ChangeMembers);
+        generator
+    },
+    run: run_schedule,
+    expected: &[Machine::EXPECTED, &[ROLES_CHANGED, ROLES_UNDER_WAY, ROLES_NOT_TRIED]],
+    requirements: || Requirements {
+        acknowledged_median: 500,
+        each_fault: 100,
+        reached: vec![(ROLES_CHANGED, 500), (ROLES_NOT_TRIED, 100)],
+    },
+};
+
 type Machine = NodeMachine<Keyed>;
 
 /// Runs one schedule. Majorities are quorums, which tolerates the loss of a minority's disks.
 fn run_schedule(schedule: &Schedule, recording: Recording) -> RunOutcome {
     let mut random = Random::new(schedule.seed ^ 0x7265_6769_7374);
-    let quorums = QuorumSystem::majority((1..=schedule.nodes).map(NodeId)).expect("quorums that meet");
+    let quorums =
+        QuorumSystem::majority((1..=schedule.nodes - schedule.joining).map(NodeId)).expect("quorums that meet");
     let setup = NodeSetup {
         nodes: schedule.nodes,
         joining: schedule.joining,
@@ -70,6 +102,8 @@ struct Keyed {
     /// The calls that wait in the group.
     waiting: BTreeMap<CallId, Waiting>,
     changes: u64,
+    /// The calls that change the roles.
+    changing: BTreeSet<CallId>,
 }
 
 /// A client's call that waits, and what is known of it.
@@ -95,7 +129,7 @@ impl Application for Keyed {
     }
 
     fn start(_: &Roles, _: &mut Desk<'_, Self>) -> Self {
-        Self { waiting: BTreeMap::new(), changes: 0 }
+        Self { waiting: BTreeMap::new(), changes: 0, changing: BTreeSet::new() }
     }
 
     fn call(&mut self, desk: &mut Desk<'_, Self>, call: u64, what: RegisterRequest) {
@@ -110,6 +144,9 @@ impl Application for Keyed {
     }
 
     fn reply(&mut self, desk: &mut Desk<'_, Self>, group: GroupId, id: CallId, reply: Reply) {
+        if self.changing.remove(&id) {
+            return Self::on_roles_changed(desk, group, id);
+        }
         let Some(waiting) = self.waiting.remove(&id) else { return };
         let event = desk.enter(group, |registers: &mut Registers, _| registers.take(id)).flatten();
         match event.filter(|_| reply == Reply::Told) {
@@ -119,11 +156,20 @@ impl Application for Keyed {
                 desk.answer(waiting.call, ClientAnswer::Done(response(&waiting.what, &found)));
             }
             Some(Event::Read { .. }) => desk.answer(waiting.call, ClientAnswer::NotDone),
-            None => desk.answer(waiting.call, ClientAnswer::Unknown),
+            Some(Event::RolesChanged { .. } | Event::RolesInForce { .. }) | None => {
+                desk.answer(waiting.call, ClientAnswer::Unknown)
+            }
         }
     }
 
     fn later(&mut self, _: &mut Desk<'_, Self>, (): ()) {}
+
+    fn change_members(&mut self, desk: &mut Desk<'_, Self>, call: &MemberCall) {
+        let Some(change) = call.steps.first().and_then(of_step) else { return };
+        let id = desk.call_id();
+        self.changing.insert(id);
+        let _ = desk.enter(GROUP, |registers: &mut Registers, now| registers.change_roles(now, id, change));
+    }
 
     fn observe(&self, node: &Node) -> Observation {
         let status = node.group::<Registers>(GROUP).and_then(Registers::core).map(Register::status);
@@ -167,6 +213,17 @@ impl Keyed {
         desk.answer(waiting.call, answer);
     }
 
+    fn on_roles_changed(desk: &mut Desk<'_, Self>, group: GroupId, id: CallId) {
+        match desk.enter(group, |registers: &mut Registers, _| registers.take(id)).flatten() {
+            Some(Event::RolesChanged { outcome: RolesOutcome::Done { .. }, .. }) => desk.sometimes(ROLES_CHANGED),
+            Some(Event::RolesChanged { outcome: RolesOutcome::UnderWay { .. }, .. }) => {
+                desk.sometimes(ROLES_UNDER_WAY);
+            }
+            Some(Event::RolesChanged { outcome: RolesOutcome::NotTried(_), .. }) => desk.sometimes(ROLES_NOT_TRIED),
+            _ => {}
+        }
+    }
+
     /// Asks what became of a change, on the same node.
     fn settle(&mut self, desk: &mut Desk<'_, Self>, waiting: Waiting, trace: Trace) {
         desk.sometimes(UNKNOWN);
@@ -187,6 +244,20 @@ impl Keyed {
             _ => ClientAnswer::Unknown,
         };
         desk.answer(waiting.call, answer);
+    }
+}
+
+/// The change of roles that stands for a change of members.
+fn of_step(step: &MemberStep) -> Option<RolesChange> {
+    match *step {
+        MemberStep::AddLearner { node } | MemberStep::AddVoter { node } | MemberStep::Promote { node } => {
+            Some(RolesChange::Add(NodeId(node).into()))
+        }
+        MemberStep::Demote { node } | MemberStep::Remove { node: Who::Node(node) } => {
+            Some(RolesChange::Remove(NodeId(node)))
+        }
+        MemberStep::Remove { .. } => None,
+        MemberStep::Replace { old, new } => Some(RolesChange::Replace { old: NodeId(old), new: NodeId(new).into() }),
     }
 }
 
@@ -291,6 +362,9 @@ fn core_of<'a>(view: &NodeView<'a, Machine>) -> Option<&'a Register> {
 const CONFLICT: &str = "a register was not as expected";
 const DELETED: &str = "a register was deleted";
 const UNKNOWN: &str = "the outcome of a change was unknown";
+const ROLES_CHANGED: &str = "the roles were changed";
+const ROLES_UNDER_WAY: &str = "a change of the roles made no progress";
+const ROLES_NOT_TRIED: &str = "a change of the roles was not tried";
 const SETTLED: &str = "an unknown outcome was settled";
 const GROUP: GroupId = GroupId(1);
 const VALUE_BYTES_MAX: usize = 4_000;

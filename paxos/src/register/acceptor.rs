@@ -8,7 +8,7 @@ use quorate_protocol::{HaltReason, LoadFailure, LoadRange, Loaded, NodeId, Ticke
 use super::base::Base;
 use super::codec::decode_accepted;
 use super::content::{Content, Key};
-use super::message::{Accept, Accepted, Nack, Prepare, Promise, Query, Remove, Report, RequireAges};
+use super::message::{Accept, Accepted, List, Listed, Nack, Prepare, Promise, Query, Remove, Report, RequireAges};
 use super::table::{Slot, Table};
 use super::{Ignored, Message};
 use crate::Ballot;
@@ -52,6 +52,13 @@ impl Acceptor {
         let promised = self.table.get(key).map_or(Ballot::ZERO, |slot| slot.promised);
         if ballot < promised {
             self.refuse(base, from, key, ballot);
+            return Ok(());
+        }
+        // The proposers of a removal went on above it. One that came later must do so too, or versions would repeat.
+        if promised == Ballot::ZERO && ballot.round <= base.state().removed {
+            let promised = Ballot { round: base.state().removed + 1, node: base.node() };
+            let nack = Nack { key: key.clone(), ballot, promised };
+            base.post(base.state_ticket(), from, Message::Nack(nack));
             return Ok(());
         }
         self.check_loads(base, key)?;
@@ -98,7 +105,7 @@ impl Acceptor {
     /// Handles a reading proposer's query. It is answered whatever the sender's standing is, because a query has no
     /// effect.
     pub(crate) fn on_query(&mut self, base: &mut Base, from: NodeId, query: &Query) -> Result<(), Ignored> {
-        if !base.config.roles().proposers().contains(&from) {
+        if !base.in_force().is_proposer(from) {
             return Err(Ignored::NotMember);
         }
         check_acceptor(base)?;
@@ -187,6 +194,34 @@ impl Acceptor {
         Ok(())
     }
 
+    /// Handles a request for the keys of registers, because the roles change.
+    pub(crate) fn on_list(&self, base: &mut Base, from: NodeId, list: &List) -> Result<(), Ignored> {
+        base.check_proposer(from)?;
+        check_acceptor(base)?;
+        let settings = base.config.settings();
+        let count_max = LIST_MAX.min(settings.batch_bytes_max / (2 * settings.key_bytes_max)).max(1);
+        let mut found = self.table.keys_after(&list.after).map(|key| Bytes::copy_from_slice(key));
+        let keys: Vec<Bytes> = found.by_ref().take(count_max).collect();
+        let is_end = found.next().is_none();
+        let (system, removed) = (base.system(), base.state().removed);
+        let listed = Listed { system, after: list.after.clone(), keys, is_end, removed };
+        // The roles under which this acceptor answers no more are durable with the newest ones.
+        base.post(base.state_ticket(), from, Message::Listed(listed));
+        Ok(())
+    }
+
+    /// Erases some of what this node had as an acceptor before it was none. Returns true if all of it is gone, durably.
+    pub(crate) fn erase_some(&mut self, base: &mut Base) -> bool {
+        if base.chassis.outbox.queued_writes().count() < QUEUED_WRITES_MAX {
+            let erased = self.table.remove_some(ERASE_MAX);
+            if !erased.is_empty() {
+                let ticket = base.chassis.outbox.persist(erased.clone());
+                self.table.note_erased(ticket, &erased);
+            }
+        }
+        self.table.is_erased()
+    }
+
     fn refuse(&self, base: &mut Base, to: NodeId, key: &[u8], ballot: Ballot) {
         let Some(slot) = self.table.get(key) else { return };
         let nack = Nack { key: Bytes::copy_from_slice(key), ballot, promised: slot.promised };
@@ -231,7 +266,7 @@ impl Acceptor {
 pub(crate) fn on_require_ages(base: &mut Base, from: NodeId, message: &RequireAges) -> Result<(), Ignored> {
     base.check_proposer(from)?;
     check_acceptor(base)?;
-    if message.ages.iter().any(|(node, _)| !base.config.roles().proposers().contains(node)) {
+    if message.ages.iter().any(|(node, _)| !base.in_force().is_proposer(*node)) {
         return Err(Ignored::NotMember);
     }
     check_log(base)?;
@@ -265,7 +300,7 @@ fn content_of(records: &[(u64, Bytes)], key: &Key, number: u64) -> Option<(Ballo
 
 /// The checks for every request to promise or accept.
 fn check_request(base: &Base, from: NodeId, ballot: Ballot, age: u64) -> Result<(), Ignored> {
-    if !base.config.roles().proposers().contains(&from) {
+    if !base.in_force().is_proposer(from) {
         return Err(Ignored::NotMember);
     }
     if ballot.node != from {
@@ -281,10 +316,10 @@ fn check_request(base: &Base, from: NodeId, ballot: Ballot, age: u64) -> Result<
 /// Checks that this node is an acceptor that may answer. An acceptor that lost its disk has forgotten what it promised
 /// and accepted.
 fn check_acceptor(base: &Base) -> Result<(), Ignored> {
-    if !base.config.is_acceptor() {
+    if !base.is_acceptor() {
         return Err(Ignored::NotInRole);
     }
-    if base.is_counting() { Ok(()) } else { Err(Ignored::Barred) }
+    if base.is_counting() && !base.state().is_erasing { Ok(()) } else { Err(Ignored::Barred) }
 }
 
 /// While the log does not advance, refuses requests that it could not write down in a few writes.
@@ -293,5 +328,9 @@ fn check_log(base: &Base) -> Result<(), Ignored> {
     if queued >= QUEUED_WRITES_MAX { Err(Ignored::LogBehind) } else { Ok(()) }
 }
 
+/// Number of keys in one message.
+const LIST_MAX: usize = 256;
+/// Number of registers that are erased in one write.
+const ERASE_MAX: usize = 64;
 /// Number of writes that may wait behind the one under way.
 const QUEUED_WRITES_MAX: usize = 4;

@@ -8,8 +8,9 @@ use quorate_protocol::{
 };
 
 use super::codec::{RECORD_OVERHEAD_BYTES, encode_state};
+use super::in_force::ROLES_BYTES_MAX;
 use super::state::State;
-use super::{Config, Ignored, Message, Register};
+use super::{Config, Ignored, Message, Register, RolesInForce, System};
 use crate::Ballot;
 use crate::ballot::{ROUND_LEAP_MAX, ROUND_MAX};
 use crate::waits::draw;
@@ -20,6 +21,8 @@ pub(crate) struct Base {
     pub(crate) config: Config,
     pub(crate) chassis: Chassis<Register, Ignored>,
     random: Random,
+    /// The roles in force as far as this node knows. The epoch never decreases.
+    in_force: RolesInForce,
     /// The newest state record.
     state: State,
     /// The write that makes it durable.
@@ -40,9 +43,10 @@ pub(crate) struct Base {
 
 impl Base {
     /// The base of a node with this state record, if it has one, that has promised ballots up to `round`.
-    pub(crate) fn new(now: Now, config: Config, found: Option<State>, round: u64) -> Self {
+    pub(crate) fn new(now: Now, config: Config, found: Option<(RolesInForce, State)>, round: u64) -> Self {
         let is_founded = found.is_some();
-        let state = found.unwrap_or_default();
+        let (in_force, state) =
+            found.unwrap_or_else(|| (RolesInForce::founding(config.roles().clone()), State::default()));
         let settings = config.settings();
         let limits =
             OutboxLimits { held_messages_max: settings.held_messages_max, write_bytes_max: settings.batch_bytes_max };
@@ -55,7 +59,8 @@ impl Base {
             is_founded,
             state_ticket: Ticket(0),
             mail: VecDeque::new(),
-            lost: config.roles().members().into_iter().filter(|node| *node != config.node()).collect(),
+            lost: in_force.members().into_iter().filter(|node| *node != config.node()).collect(),
+            in_force,
             foreign: BTreeSet::new(),
             config,
         }
@@ -66,6 +71,58 @@ impl Base {
         self.config.node()
     }
 
+    /// The roles in force.
+    pub(crate) fn in_force(&self) -> &RolesInForce {
+        &self.in_force
+    }
+
+    /// Names them.
+    pub(crate) fn system(&self) -> System {
+        System { founding: self.config.system(), epoch: self.in_force.epoch() }
+    }
+
+    /// True if this node is an acceptor.
+    pub(crate) fn is_acceptor(&self) -> bool {
+        self.in_force.is_acceptor(self.node())
+    }
+
+    /// True if this node is a proposer.
+    pub(crate) fn is_proposer(&self) -> bool {
+        self.in_force.is_proposer(self.node())
+    }
+
+    /// True if this node was no acceptor for a while before it became one with these roles. What it knows may be of
+    /// registers that were deleted meanwhile.
+    fn is_acceptor_anew(&self, newer: &RolesInForce) -> bool {
+        newer.is_acceptor(self.node()) && newer.since(self.node()) > self.in_force.epoch()
+    }
+
+    /// These roles are in force from now on. Nothing is told under them before they are durable.
+    pub(crate) fn adopt(&mut self, newer: RolesInForce) {
+        self.state.is_erasing |= self.is_acceptor_anew(&newer);
+        assert!(newer.epoch() > self.in_force.epoch(), "epochs only grow");
+        let (me, before) = (self.node(), self.in_force.members());
+        self.lost.extend(newer.members().into_iter().filter(|node| *node != me && !before.contains(node)));
+        self.state.removed = self.state.removed.max(newer.removed());
+        self.note_round(newer.removed());
+        // Messages of a proposer that left are under earlier roles.
+        self.state.required.retain(|node, _| newer.is_proposer(*node));
+        self.in_force = newer;
+        self.persist_with([]);
+    }
+
+    /// Everything is erased, durably, that this node had before it became an acceptor anew.
+    pub(crate) fn end_erasing(&mut self) {
+        self.state.is_erasing = false;
+        self.persist_with([]);
+    }
+
+    /// True if the state record has room for these roles.
+    pub(crate) fn has_room_for(&self, roles: &RolesInForce) -> bool {
+        let ages = 16 * super::PROPOSERS_MAX;
+        encode_state(self.config.description(), roles, &State::default()).len() + ages <= STATE_BYTES_MAX
+    }
+
     /// True if this node may promise, accept and propose.
     pub(crate) fn is_counting(&self) -> bool {
         self.chassis.is_member(self.config.node())
@@ -73,7 +130,7 @@ impl Base {
 
     /// Checks that the sender is a proposer whose incarnation is known.
     pub(crate) fn check_proposer(&self, from: NodeId) -> Result<(), Ignored> {
-        if !self.config.roles().proposers().contains(&from) {
+        if !self.in_force.is_proposer(from) {
             return Err(Ignored::NotMember);
         }
         self.check_known(from)
@@ -81,13 +138,13 @@ impl Base {
 
     /// Checks that the sender is an acceptor whose incarnation is known.
     pub(crate) fn check_acceptor(&self, from: NodeId) -> Result<(), Ignored> {
-        if !self.config.roles().is_acceptor(from) {
+        if !self.in_force.is_acceptor(from) {
             return Err(Ignored::NotMember);
         }
         self.check_known(from)
     }
 
-    fn check_known(&self, from: NodeId) -> Result<(), Ignored> {
+    pub(crate) fn check_known(&self, from: NodeId) -> Result<(), Ignored> {
         if self.chassis.is_member(from) { Ok(()) } else { Err(Ignored::Stranger) }
     }
 
@@ -182,7 +239,7 @@ impl Base {
     }
 
     fn put_state(&self) -> Operation {
-        let bytes = encode_state(self.config.description(), &self.state);
+        let bytes = encode_state(self.config.description(), &self.in_force, &self.state);
         debug_assert!(bytes.len() <= STATE_BYTES_MAX, "roles are bounded");
         Operation::PutState { bytes, commit_hint: LogIndex::ZERO }
     }
@@ -237,7 +294,7 @@ impl Base {
 
     /// The acceptors.
     pub(crate) fn acceptors(&self) -> Vec<NodeId> {
-        self.config.roles().quorums().acceptors().iter().copied().collect()
+        self.in_force.acceptors().into_iter().collect()
     }
 
     /// Handles a message of a node that was founded with other roles. Both sides learn of the difference.
@@ -246,14 +303,14 @@ impl Base {
             self.foreign.insert(from);
         }
         if !matches!(message, Message::OtherSystem { .. }) && from != self.node() {
-            self.chassis.outbox.send(from, Message::OtherSystem { system: self.config.system() });
+            self.chassis.outbox.send(from, Message::OtherSystem { system: self.system() });
         }
         Ignored::OtherSystem
     }
 
     /// Nothing can be sent to the node now.
     pub(crate) fn on_unreachable(&mut self, node: NodeId) -> Result<(), Ignored> {
-        if node == self.node() || !self.config.roles().contains(node) {
+        if node == self.node() || !self.in_force.contains(node) {
             return Err(Ignored::NotMember);
         }
         self.lost.insert(node);
@@ -296,6 +353,7 @@ impl Base {
         let chassis = &self.chassis;
         writer.put(&(self.node(), chassis.standings(), &self.lost, chassis.storage(), chassis.halted()));
         writer.put(&chassis.rewrite_at().map(|at| writer.time(at)));
+        writer.put(&self.in_force);
         writer.put(&(&self.state, self.is_founded, writer.ticket(self.state_ticket), self.round, self.safe));
         for (after, message) in &self.mail {
             writer.put(&(writer.ticket(*after), message));
@@ -306,7 +364,8 @@ impl Base {
 
 /// Bytes of the smallest write that is always possible: the largest record, with the state record.
 pub(crate) fn record_write_bytes(key_bytes_max: usize, value_bytes_max: usize) -> usize {
-    key_bytes_max.saturating_add(value_bytes_max).saturating_add(RECORD_OVERHEAD_BYTES + STATE_BYTES_MAX + 512)
+    let largest = key_bytes_max.saturating_add(value_bytes_max).max(ROLES_BYTES_MAX);
+    largest.saturating_add(RECORD_OVERHEAD_BYTES + STATE_BYTES_MAX + 512)
 }
 
 /// Number of rounds that are reserved with one write.

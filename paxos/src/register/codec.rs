@@ -3,13 +3,16 @@
 //! The state record:
 //!
 //! ```text
-//!  0         1             9        17         25          33        35
-//! +---------+-------------+--------+----------+-----------+---------+------------------------+-------+
-//! | version | reserved (8)| age (8)| floor (8)| removed (8)| count(2)| count x node(8) age(8) | roles |
-//! +---------+-------------+--------+----------+-----------+---------+------------------------+-------+
+//!  0         1             9        17         25           33             34        36
+//! +---------+-------------+--------+----------+------------+--------------+---------+------------------------+
+//! | version | reserved (8)| age (8)| floor (8)| removed (8)| is erasing(1)| count(2)| count x node(8) age(8) |
+//! +---------+-------------+--------+----------+------------+--------------+---------+------------------------+
+//! | length (2) | roles of the founding | roles in force, unless they are the same             |
+//! +------------+-----------------------+------------------------------------------------------+
 //! ```
 //!
-//! The roles are the number of proposers (8), the proposers (8 each), and the description of the quorum system.
+//! Roles are the number of proposers (8), the proposers (8 each), and the description of the quorum system. Those in
+//! force are in the form of [`RolesInForce`].
 //!
 //! A register has a number `n`. Its journal record with the key `2n` is what was accepted:
 //!
@@ -34,7 +37,7 @@ use quorate_protocol::{NodeId, StateError};
 
 use super::content::{Content, PAST_MAX, Past};
 use super::state::State;
-use super::{PROPOSERS_MAX, Roles, Version};
+use super::{PROPOSERS_MAX, Roles, RolesInForce, Version};
 use crate::codec::{BALLOT_BYTES, ID_BYTES, get_ballot, get_id, of_version, put_ballot, put_id};
 use crate::{Ballot, QuorumSystem};
 
@@ -49,7 +52,7 @@ pub(crate) fn describe(roles: &Roles) -> Bytes {
     out.freeze()
 }
 
-fn of_description(mut rest: Bytes) -> Result<Roles, StateError> {
+pub(crate) fn of_description(mut rest: Bytes) -> Result<Roles, StateError> {
     let count = rest.try_get_u64_le().map_err(|_| StateError::Malformed)?;
     let count = usize::try_from(count).ok().filter(|count| *count <= PROPOSERS_MAX).ok_or(StateError::Malformed)?;
     if rest.len() < count * 8 {
@@ -61,35 +64,61 @@ fn of_description(mut rest: Bytes) -> Result<Roles, StateError> {
 }
 
 /// Encodes a state record.
-pub(crate) fn encode_state(description: &[u8], state: &State) -> Bytes {
+pub(crate) fn encode_state(description: &[u8], in_force: &RolesInForce, state: &State) -> Bytes {
     let mut out = BytesMut::with_capacity(STATE_BYTES + 16 * state.required.len() + description.len());
     out.put_u8(VERSION);
     out.put_u64_le(state.reserved);
     out.put_u64_le(state.age);
     out.put_u64_le(state.floor);
     out.put_u64_le(state.removed);
+    out.put_u8(state.is_erasing.into());
     out.put_u16_le(u16::try_from(state.required.len()).expect("proposers are bounded"));
     for (node, age) in &state.required {
         out.put_u64_le(node.0);
         out.put_u64_le(*age);
     }
+    out.put_u16_le(u16::try_from(description.len()).expect("roles are bounded"));
     out.put_slice(description);
+    if in_force.epoch() > 0 {
+        out.put_slice(&in_force.encode());
+    }
     out.freeze()
 }
 
-/// Decodes a state record from all of `bytes`, with the roles with which the group was founded.
-pub(crate) fn decode_state(bytes: &Bytes) -> Result<(Roles, State), StateError> {
+/// What a state record contains.
+#[derive(Clone, Debug)]
+pub(crate) struct StateRecord {
+    /// The roles with which the group was founded.
+    pub(crate) founding: Roles,
+    pub(crate) in_force: RolesInForce,
+    pub(crate) state: State,
+}
+
+/// Decodes a state record from all of `bytes`.
+pub(crate) fn decode_state(bytes: &Bytes) -> Result<StateRecord, StateError> {
     let mut rest = of_version(bytes, VERSION)?;
     if bytes.len() < STATE_BYTES {
         return Err(StateError::Malformed);
     }
     let [reserved, age, floor, removed] = [(); 4].map(|()| rest.get_u64_le());
+    let is_erasing = match rest.get_u8() {
+        0 => false,
+        1 => true,
+        _ => return Err(StateError::Malformed),
+    };
     let count = usize::from(rest.get_u16_le());
     if count > PROPOSERS_MAX || rest.len() < count * 16 {
         return Err(StateError::Malformed);
     }
     let required: BTreeMap<NodeId, u64> = (0..count).map(|_| (NodeId(rest.get_u64_le()), rest.get_u64_le())).collect();
-    Ok((of_description(rest)?, State { reserved, age, floor, removed, required }))
+    let length = usize::from(rest.try_get_u16_le().map_err(|_| StateError::Malformed)?);
+    if rest.len() < length {
+        return Err(StateError::Malformed);
+    }
+    let founding = of_description(rest.split_to(length))?;
+    let in_force =
+        if rest.is_empty() { RolesInForce::founding(founding.clone()) } else { RolesInForce::decode(&rest)? };
+    Ok(StateRecord { founding, in_force, state: State { reserved, age, floor, removed, is_erasing, required } })
 }
 
 /// What is durable of an accepted content.
@@ -147,7 +176,7 @@ pub(crate) fn decode_accepted(bytes: &Bytes) -> Result<AcceptedRecord, StateErro
     }
     let value = (has_value == 1).then_some(rest);
     let content = Content { version, value, past, checksum };
-    if key.is_empty() || accepted == Ballot::ZERO || accepted > promised || !content.is_intact(&key) {
+    if accepted == Ballot::ZERO || accepted > promised || !content.is_intact(&key) {
         return Err(StateError::Malformed);
     }
     Ok(AcceptedRecord { key, promised, accepted, content })
@@ -166,12 +195,12 @@ pub(crate) fn encode_promise(key: &[u8], promised: Ballot) -> Bytes {
 pub(crate) fn decode_promise(bytes: &Bytes) -> Result<(Bytes, Ballot), StateError> {
     let mut rest = of_version(bytes, VERSION)?;
     let promised = get_ballot(&mut rest)?;
-    if rest.is_empty() { Err(StateError::Malformed) } else { Ok((rest, promised)) }
+    Ok((rest, promised))
 }
 
 const VERSION: u8 = 1;
 /// Size of a state record without its variable parts.
-const STATE_BYTES: usize = 35;
+const STATE_BYTES: usize = 36;
 const PAST_BYTES: usize = ID_BYTES + BALLOT_BYTES;
 /// Size of the record of what was accepted, without its variable parts.
 const ACCEPTED_BYTES: usize = 57;

@@ -33,8 +33,9 @@ pub struct Config {
     system: u32,
 }
 
-/// The roles of a group. One node may have both. They must be equal on all nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The roles of a group. One node may have both. Those of the founding must be equal on all nodes; they are changed
+/// with a [`RolesChange`](super::RolesChange).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Roles {
     quorums: QuorumSystem,
     proposers: BTreeSet<NodeId>,
@@ -191,15 +192,31 @@ impl Config {
         functions: Functions,
         settings: Settings,
     ) -> Result<Self, ConfigError> {
+        if !roles.contains(node) {
+            return Err(ConfigError::NotMember(node));
+        }
+        Self::joining(node, seed, roles, functions, settings)
+    }
+
+    /// Makes the configuration of a node that the group was founded without. It gets a role by a
+    /// [`RolesChange`](super::RolesChange), and learns the roles from the node that makes it. `roles` are those with
+    /// which the group was founded.
+    ///
+    /// # Errors
+    /// When times or bounds contradict each other. Nothing was changed.
+    pub fn joining(
+        node: NodeId,
+        seed: u64,
+        roles: Roles,
+        functions: Functions,
+        settings: Settings,
+    ) -> Result<Self, ConfigError> {
         settings.check()?;
         if roles.proposers.is_empty() {
             return Err(ConfigError::NoProposer);
         }
         if roles.proposers.len() > PROPOSERS_MAX {
             return Err(ConfigError::TooManyProposers);
-        }
-        if !roles.contains(node) {
-            return Err(ConfigError::NotMember(node));
         }
         let description = describe(&roles);
         let system = crc32c(&description);
@@ -216,7 +233,7 @@ impl Config {
         self.seed
     }
 
-    /// The roles.
+    /// The roles with which the group was founded.
     pub fn roles(&self) -> &Roles {
         &self.roles
     }
@@ -231,9 +248,9 @@ impl Config {
         &self.settings
     }
 
-    /// A checksum of the roles. It is in every message that matters for safety: nodes with different roles ignore each
-    /// other's messages. The state record has the roles themselves, and a node does not start with other roles than it
-    /// had.
+    /// A checksum of the roles with which the group was founded. It is in every message that matters for safety: nodes
+    /// of groups that were founded with different roles ignore each other's messages. The state record has the roles
+    /// themselves, and a node does not start with other ones.
     pub fn system(&self) -> u32 {
         self.system
     }
@@ -241,16 +258,6 @@ impl Config {
     /// Description of the roles, as the state record contains it.
     pub(crate) fn description(&self) -> &Bytes {
         &self.description
-    }
-
-    /// True if this node is an acceptor.
-    pub(crate) fn is_acceptor(&self) -> bool {
-        self.roles.is_acceptor(self.node)
-    }
-
-    /// True if this node is a proposer.
-    pub(crate) fn is_proposer(&self) -> bool {
-        self.roles.proposers.contains(&self.node)
     }
 }
 

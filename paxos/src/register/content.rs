@@ -11,6 +11,9 @@ use crate::Ballot;
 /// Key of a register, shared by all that name it.
 pub(crate) type Key = Arc<[u8]>;
 
+/// Key of the register of the roles, which no application can name.
+pub(crate) const ROLES_KEY: &[u8] = b"";
+
 /// A change that took effect: its id, and the version that it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Past {
@@ -23,7 +26,8 @@ pub struct Past {
 /// Number of changes that a register remembers by their ids, besides the last one of each proposer.
 pub const CHANGES_REMEMBERED: usize = 4;
 
-/// Largest number of changes that a register remembers.
+/// Largest number of changes that a register remembers. As long as the proposers are the same, there are fewer. A
+/// register that once had as many keeps as many, because it may have forgotten the last change of a proposer.
 pub(crate) const PAST_MAX: usize = CHANGES_REMEMBERED + PROPOSERS_MAX;
 
 impl Past {
@@ -59,8 +63,14 @@ impl Content {
         past.push(change);
         let recent = past.len().saturating_sub(CHANGES_REMEMBERED);
         let is_last = |at: usize| !past[at + 1..].iter().any(|later| later.proposer() == past[at].proposer());
-        let kept: Vec<Past> = (0..past.len()).filter(|at| *at >= recent || is_last(*at)).map(|at| past[at]).collect();
-        let past = kept;
+        let is_kept = |at: &usize| *at >= recent || is_last(*at);
+        if before.is_some_and(|before| before.past.len() >= PAST_MAX) {
+            // What is of no use goes first, then what is oldest.
+            let gone = (0..past.len()).find(|at| !is_kept(at)).unwrap_or(0);
+            past.remove(gone);
+        } else {
+            past = (0..past.len()).filter(is_kept).map(|at| past[at]).collect();
+        }
         Self { version: change.version, value, past, checksum: 0 }.sealed(key)
     }
 
@@ -135,10 +145,60 @@ pub(crate) fn judge(content: Option<&Content>, removed: u64, id: ProposalId, tra
         // The proposer has changed nothing since before the first try.
         Some(last) => last.version.0 < trace.first,
         // It has changed nothing since the register was made anew, and that was before the first try.
-        None => removed < trace.first.round,
+        None => removed < trace.first.round && past.len() < PAST_MAX,
     };
     if reaches_base || is_absent { Verdict::Absent } else { Verdict::Forgotten }
 }
 
 /// Bytes of a content without its value.
 const CONTENT_BYTES: usize = size_of::<Content>() + 32;
+
+#[cfg(test)]
+mod tests {
+    use quorate_protocol::{NodeId, ProposalId};
+
+    use super::{Content, PAST_MAX, PROPOSERS_MAX, Past, Trace, Verdict, Version, judge};
+    use crate::Ballot;
+
+    fn ballot(round: u64, node: u64) -> Ballot {
+        Ballot { round, node: NodeId(node) }
+    }
+
+    /// The content after changes by these nodes, one a round.
+    fn changed_by(nodes: impl IntoIterator<Item = u64>) -> Content {
+        let mut content = Content::absent(b"key");
+        for (round, node) in (1..).zip(nodes) {
+            let id = ProposalId { sequence: round, ..ProposalId::default() };
+            content =
+                Content::changed(Some(&content), b"key", Past { id, version: Version(ballot(round, node)) }, None);
+        }
+        content
+    }
+
+    fn verdict(content: &Content, round: u64, node: u64) -> Verdict {
+        let id = ProposalId { sequence: round, ..ProposalId::default() };
+        let trace = Trace { id, base: Version(ballot(round - 1, 1)), first: ballot(round, node) };
+        judge(Some(content), 0, id, Some(&trace))
+    }
+
+    #[test]
+    fn of_proposers_that_stay_each_has_its_last_change() {
+        let proposers = PROPOSERS_MAX as u64;
+        let content = changed_by((1..=proposers * 3).map(|round| round % proposers));
+        assert!(content.past.len() < PAST_MAX, "{}", content.past.len());
+        assert_eq!(verdict(&content, proposers * 2 + 1, 1), Verdict::TookEffect(Version(ballot(proposers * 2 + 1, 1))));
+        assert_eq!(verdict(&content, proposers + 1, 1), Verdict::Forgotten, "it made a later change");
+        assert_eq!(verdict(&content, 10, 99), Verdict::Absent, "it made none");
+    }
+
+    /// Proposers come and go. What is remembered of them is bounded, and what is forgotten is not taken for absent.
+    #[test]
+    fn of_many_proposers_the_oldest_are_forgotten() {
+        let content = changed_by(1..=100);
+        assert_eq!(content.past.len(), PAST_MAX);
+        assert_eq!(verdict(&content, 100, 100), Verdict::TookEffect(Version(ballot(100, 100))));
+        assert_eq!(verdict(&content, 5, 5), Verdict::Forgotten);
+        let later = changed_by((1..=100).chain([100, 99, 100, 99, 100]));
+        assert_eq!((later.past.len(), verdict(&later, 5, 5)), (PAST_MAX, Verdict::Forgotten));
+    }
+}

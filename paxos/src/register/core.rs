@@ -7,15 +7,17 @@ use quorate_protocol::{
 
 use super::acceptor::{Acceptor, on_require_ages};
 use super::base::Base;
-use super::codec::decode_state;
+use super::changer::Changer;
+use super::codec::{StateRecord, decode_state};
 use super::copier::Copier;
+use super::in_force::ROLES_BYTES_MAX;
 use super::message::{AgeRaised, RaiseAge};
 use super::proposer::Proposer;
 use super::remover::Remover;
 use super::table::Table;
 use super::{
     ChangeOutcome, Command, CommandRefusal, Config, Event, Ignored, Message, ReadOutcome, RegisterObstacle,
-    ResolveOutcome, Roles, Status,
+    ResolveOutcome, Roles, RolesInForce, RolesOutcome, RolesRefusal, Status, System,
 };
 
 /// One node's part in a group of registers: CASPaxos (Rystsov, "CASPaxos: Replicated State Machines without logs",
@@ -31,6 +33,7 @@ pub struct Register {
     pub(super) proposer: Proposer,
     pub(super) remover: Remover,
     pub(super) copier: Copier,
+    pub(super) changer: Changer,
 }
 
 impl Protocol for Register {
@@ -45,7 +48,7 @@ impl Protocol for Register {
 
     fn recover(now: Now, config: Config, recovery: Recovery) -> Result<Self, RecoverError> {
         let found = recovery.state.as_ref().map(decode_state).transpose().map_err(RecoverError::State)?;
-        if found.as_ref().is_some_and(|(roles, _)| roles != config.roles()) {
+        if found.as_ref().is_some_and(|found| found.founding != *config.roles()) {
             return Err(RecoverError::Inconsistent("the roles are others than the group was founded with"));
         }
         let copier = Copier::new(recovery.checkpoint);
@@ -53,9 +56,9 @@ impl Protocol for Register {
         if found.is_none() && table.len() > 0 {
             return Err(RecoverError::Inconsistent("there are registers and no state record"));
         }
-        let base = Base::new(now, config, found.map(|(_, state)| state), table.round());
+        let base = Base::new(now, config, found.map(|found| (found.in_force, found.state)), table.round());
         let (acceptor, proposer, remover) = (Acceptor::new(table), Proposer::default(), Remover::default());
-        Ok(Self { base, acceptor, proposer, remover, copier })
+        Ok(Self { base, acceptor, proposer, remover, copier, changer: Changer::default() })
     }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
@@ -73,13 +76,15 @@ impl Protocol for Register {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.base.chassis.deadline(self.remover.times().chain(self.proposer.deadline()))
+        let times = self.remover.times().chain(self.changer.times());
+        self.base.chassis.deadline(times.chain(self.proposer.deadline()))
     }
 
     /// Not included are the random generator, the lengths of future waits and the counters for operators.
     fn model_view(&self) -> View {
         let chassis = &self.base.chassis;
-        let times = self.proposer.times().chain(self.remover.times()).chain(chassis.rewrite_at());
+        let times = self.proposer.times().chain(self.remover.times()).chain(self.changer.times());
+        let times = times.chain(chassis.rewrite_at());
         let writes = self.base.tickets().chain(self.acceptor.table.tickets()).chain(self.copier.writes());
         let loads = self.acceptor.loads().chain(self.copier.loads());
         let mut writer = ViewWriter::new(chassis.instant(), times, &chassis.outbox, writes, loads);
@@ -88,6 +93,7 @@ impl Protocol for Register {
         self.proposer.view(&mut writer);
         self.remover.view(&mut writer);
         self.copier.view(&mut writer);
+        self.changer.view(&mut writer);
         writer.finish()
     }
 
@@ -98,18 +104,34 @@ impl Protocol for Register {
 }
 
 impl Register {
-    /// The roles with which the group was founded, which it keeps for ever; `None` if nothing was written yet.
+    /// The roles with which the group was founded; `None` if nothing was written yet.
     ///
     /// # Errors
     /// When the state record cannot be decoded.
     pub fn founded(recovery: &Recovery) -> Result<Option<Roles>, RecoverError> {
         let founded = recovery.state.as_ref().map(decode_state).transpose();
-        Ok(founded.map_err(RecoverError::State)?.map(|(roles, _)| roles))
+        Ok(founded.map_err(RecoverError::State)?.map(|StateRecord { founding, .. }| founding))
     }
 
     /// The configuration of this node.
     pub fn config(&self) -> &Config {
         &self.base.config
+    }
+
+    /// The roles in force, as far as this node knows.
+    pub fn roles(&self) -> &RolesInForce {
+        self.base.in_force()
+    }
+
+    /// The joint roles of a change that an application of this node waits for. Their nodes must be reached, although
+    /// the roles may not be in force yet.
+    pub fn roles_to_come(&self) -> Option<&RolesInForce> {
+        self.changer.wanted()
+    }
+
+    /// Names the roles in force, as this node's messages do.
+    pub fn system(&self) -> System {
+        self.base.system()
     }
 
     /// The state of this node.
@@ -129,7 +151,7 @@ impl Register {
     }
 
     fn on_input(&mut self, input: Input<Self>) -> Result<(), Ignored> {
-        let Self { base, proposer, .. } = self;
+        let Self { base, proposer, changer, .. } = self;
         match input {
             Input::Message { from, .. } if from == base.node() => return Err(Ignored::NotMember),
             Input::Message { from, message } => return self.on_message(from, message),
@@ -139,6 +161,7 @@ impl Register {
             Input::Command(Command::Resolve { key, id, trace }) => {
                 proposer.on_resolve(base, &key, id, trace);
             }
+            Input::Command(Command::ChangeRoles { id, change }) => changer.on_command(base, proposer, id, &change),
             Input::Completed { answer, .. } => match answer {},
         }
         Ok(())
@@ -146,12 +169,19 @@ impl Register {
 
     /// First the checks for all messages, then the handler of each message.
     fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), Ignored> {
-        let Self { base, acceptor, proposer, remover, .. } = self;
-        if message.system().is_some_and(|system| system != base.config.system()) {
-            return Err(base.on_other_system(from, &message));
-        }
-        if !base.config.roles().contains(from) {
-            return Err(Ignored::NotMember);
+        self.check_system(from, &message)?;
+        let Self { base, acceptor, proposer, remover, changer, .. } = self;
+        match message {
+            // These come from nodes that have no role, or do not know it yet.
+            Message::InForce { roles, .. } => return self.on_in_force(roles),
+            Message::Probe { .. } => return self.on_probe(from),
+            Message::Ready { .. } => {
+                base.check_known(from)?;
+                changer.on_ready(base, proposer, from);
+                return Ok(());
+            }
+            _ if !base.in_force().contains(from) => return Err(Ignored::NotMember),
+            _ => {}
         }
         check_content(&base.config, &message)?;
         match message {
@@ -171,8 +201,80 @@ impl Register {
                 acceptor.on_remove(base, from, &message)
             }
             Message::Removed { removal } => remover.on_done(base, from, removal, true),
-            // Such a message from a node with this node's own roles has no meaning.
-            Message::OtherSystem { .. } => Err(Ignored::Unasked),
+            Message::List(message) => {
+                changer.yield_to(base, from);
+                acceptor.on_list(base, from, &message)
+            }
+            Message::Listed(message) => changer.on_listed(base, proposer, from, message),
+            // Such a message from a node with this node's own roles has no meaning. Others were handled before.
+            Message::OtherSystem { .. }
+            | Message::Behind { .. }
+            | Message::InForce { .. }
+            | Message::Probe { .. }
+            | Message::Ready { .. } => Err(Ignored::Unasked),
+        }
+    }
+
+    /// Checks that a message is of this group, and was sent under the roles that are in force here. If not, one side
+    /// tells the other what it does not know.
+    fn check_system(&mut self, from: NodeId, message: &Message) -> Result<(), Ignored> {
+        let base = &mut self.base;
+        let own = base.system();
+        if let Message::InForce { founding, .. } = message {
+            let is_own = *founding == own.founding;
+            return if is_own { Ok(()) } else { Err(base.on_other_system(from, message)) };
+        }
+        let Some(system) = message.system().filter(|system| *system != own) else { return Ok(()) };
+        if system.founding != own.founding {
+            return Err(base.on_other_system(from, message));
+        }
+        if system.epoch < own.epoch {
+            let roles = base.in_force().clone();
+            base.post(base.state_ticket(), from, Message::InForce { founding: own.founding, roles });
+        } else if !matches!(message, Message::Behind { .. }) {
+            base.post(quorate_protocol::Ticket(0), from, Message::Behind { system: own });
+        }
+        Err(Ignored::OtherEpoch)
+    }
+
+    /// Handles the question whether this node can take a role.
+    fn on_probe(&mut self, from: NodeId) -> Result<(), Ignored> {
+        let base = &mut self.base;
+        base.check_proposer(from)?;
+        if !base.is_counting() {
+            return Err(Ignored::Barred);
+        }
+        base.post(quorate_protocol::Ticket(0), from, Message::Ready { system: base.system() });
+        Ok(())
+    }
+
+    /// Roles were chosen: they are in force here from now on.
+    fn on_in_force(&mut self, newer: RolesInForce) -> Result<(), Ignored> {
+        if newer.epoch() <= self.base.in_force().epoch() {
+            return Err(Ignored::StaleAnswer);
+        }
+        if newer.encode().len() > ROLES_BYTES_MAX || !self.base.has_room_for(&newer) {
+            return Err(Ignored::TooLarge);
+        }
+        let Self { base, proposer, remover, changer, .. } = self;
+        base.adopt(newer);
+        proposer.on_roles();
+        remover.end();
+        changer.on_adopted(base);
+        base.chassis.outbox.event(Event::RolesInForce { epoch: base.in_force().epoch() });
+        Ok(())
+    }
+
+    /// Roles were chosen in this node's own ballot: it tells all that have or had a role.
+    fn on_chosen_roles(&mut self, newer: RolesInForce) {
+        let mut members = self.base.in_force().members();
+        members.extend(newer.members());
+        let told = Message::InForce { founding: self.base.system().founding, roles: newer.clone() };
+        let handled = self.on_in_force(newer);
+        self.base.chassis.count(handled);
+        members.remove(&self.base.node());
+        for node in members {
+            self.base.chassis.outbox.send(node, told.clone());
         }
     }
 
@@ -180,7 +282,7 @@ impl Register {
     fn on_raise_age(&mut self, from: NodeId, message: RaiseAge) -> Result<(), Ignored> {
         let Self { base, proposer, remover, .. } = self;
         base.check_proposer(from)?;
-        if !base.config.is_proposer() {
+        if !base.is_proposer() {
             return Err(Ignored::NotInRole);
         }
         if !base.is_counting() {
@@ -199,7 +301,7 @@ impl Register {
 
     fn on_signal(&mut self, signal: Signal) -> Result<(), Ignored> {
         match signal {
-            Signal::PeerStanding { node, standing } => return self.on_peer_standing(node, standing),
+            Signal::PeerStanding { node, standing } => self.on_peer_standing(node, standing),
             Signal::PersistFailed { ticket, failure } => return self.on_persist_failed(ticket, failure),
             Signal::Unreachable(peer) => return self.base.on_unreachable(peer),
             Signal::Loaded { ticket, result } => {
@@ -234,33 +336,32 @@ impl Register {
     }
 
     fn on_timeout(&mut self) {
-        let Self { base, acceptor, proposer, remover, .. } = self;
+        let Self { base, acceptor, proposer, remover, changer, .. } = self;
         base.chassis.resume_due_writes();
         proposer.on_timeout(base);
         remover.on_timeout(base, acceptor, proposer);
+        changer.on_timeout(base);
     }
 
     /// Applies a node's new standing. The answers of a node that no longer counts are dropped, and a node that counts
     /// again must answer again.
-    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Ignored> {
-        if !self.base.config.roles().contains(node) {
-            return Err(Ignored::NotMember);
-        }
+    fn on_peer_standing(&mut self, node: NodeId, standing: Standing) {
+        // Also of a node without a role: it may get one.
         if !self.base.chassis.set_standing(node, standing) {
-            return Ok(());
+            return;
         }
         if !self.base.is_counting() {
             self.remover.end();
         }
         self.proposer.on_standing(&self.base, node);
         self.hurry();
-        Ok(())
     }
 
     /// A node can be reached again: repetitions for it come soon.
     fn hurry(&mut self) {
         self.proposer.hurry(&mut self.base);
         self.remover.hurry(&mut self.base);
+        self.changer.hurry(&self.base);
     }
 
     /// Handles a failed write. If it was certainly not written, the current content is written again after a while, and
@@ -289,10 +390,14 @@ impl Register {
 
     /// Acts on the inputs since the last poll.
     fn flush(&mut self) {
-        let Self { base, acceptor, proposer, remover, copier, .. } = self;
+        let Self { base, acceptor, proposer, remover, copier, changer } = self;
         copier.pursue(base, &acceptor.table);
         remover.arm(base, acceptor);
+        changer.arm(base);
         proposer.pursue(base);
+        if base.state().is_erasing && acceptor.erase_some(base) {
+            base.end_erasing();
+        }
         self.settle();
     }
 
@@ -303,6 +408,7 @@ impl Register {
             if !spread.is_empty() {
                 self.remover.on_spread(&mut self.base, spread);
             }
+            self.pursue_change();
             let Some(message) = self.base.take_mail() else { break };
             let handled = self.on_message(self.base.node(), message);
             self.base.chassis.count(handled);
@@ -312,8 +418,24 @@ impl Register {
         if self.base.chassis.is_halted() {
             self.proposer.on_halted();
             self.remover.end();
+            self.changer.on_halted();
             self.base.drop_mail();
         }
+    }
+
+    /// Goes on with a change of the roles.
+    fn pursue_change(&mut self) {
+        let (moved, settled) = (self.proposer.take_moved(), self.proposer.take_settled());
+        if moved.is_empty() && settled.is_empty() {
+            return;
+        }
+        self.changer.on_moved(&mut self.base, &mut self.proposer, moved);
+        for settled in settled {
+            if let Some(newer) = self.changer.on_settled(&mut self.base, &mut self.proposer, settled) {
+                self.on_chosen_roles(newer);
+            }
+        }
+        self.proposer.pursue(&mut self.base);
     }
 }
 
@@ -324,6 +446,10 @@ impl Command {
             Self::Change { id, .. } => Event::Changed { id: *id, outcome: ChangeOutcome::NotTried(reason) },
             Self::Read { id, .. } => Event::Read { id: *id, outcome: ReadOutcome::Failed(reason) },
             Self::Resolve { id, .. } => Event::Resolved { id: *id, outcome: ResolveOutcome::Failed(reason) },
+            Self::ChangeRoles { id, .. } => {
+                let outcome = RolesOutcome::NotTried(RolesRefusal::Refused(reason));
+                Event::RolesChanged { id: *id, outcome }
+            }
         }
     }
 }
@@ -331,10 +457,15 @@ impl Command {
 /// Checks the key and the content of a message.
 fn check_content(config: &Config, message: &Message) -> Result<(), Ignored> {
     let settings = config.settings();
-    let is_key = |key: &bytes::Bytes| (1..=settings.key_bytes_max).contains(&key.len());
-    if let Message::Remove(remove) = message
-        && !remove.deleted.iter().all(|(key, _)| is_key(key))
-    {
+    // The empty key is that of the register of the roles.
+    let is_key = |key: &bytes::Bytes| key.len() <= settings.key_bytes_max;
+    let are_keys = match message {
+        Message::Remove(remove) => remove.deleted.iter().all(|(key, _)| is_key(key)),
+        Message::List(list) => is_key(&list.after),
+        Message::Listed(listed) => listed.keys.iter().all(is_key),
+        _ => true,
+    };
+    if !are_keys {
         return Err(Ignored::Key);
     }
     let Some(key) = message.key() else { return Ok(()) };
@@ -342,7 +473,8 @@ fn check_content(config: &Config, message: &Message) -> Result<(), Ignored> {
         return Err(Ignored::Key);
     }
     let Some(content) = message.content() else { return Ok(()) };
-    if content.value.as_ref().is_some_and(|value| value.len() > settings.value_bytes_max) {
+    let bytes_max = if key.is_empty() { ROLES_BYTES_MAX } else { settings.value_bytes_max };
+    if content.value.as_ref().is_some_and(|value| value.len() > bytes_max) {
         return Err(Ignored::TooLarge);
     }
     if content.is_intact(key) { Ok(()) } else { Err(Ignored::Damaged) }

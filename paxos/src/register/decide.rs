@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_protocol::ProposalId;
 
-use super::content::{Content, Past, Verdict, judge};
+use super::content::{Content, Past, ROLES_KEY, Verdict, judge};
 use super::{Change, ChangeOutcome, CommandRefusal, Config, Expected, Found, ResolveOutcome, Trace, Version};
 use crate::Ballot;
 
@@ -40,6 +40,13 @@ impl Basis {
     /// The content to write if nothing is changed.
     pub(crate) fn kept(&self, key: &[u8]) -> Content {
         self.content.clone().unwrap_or_else(|| Content::absent(key))
+    }
+
+    /// The content of the register of the roles after a change.
+    pub(crate) fn of_roles(&self, ballot: Ballot, value: &Bytes) -> Content {
+        let version = Version(ballot);
+        let change = Past { id: ProposalId::default(), version };
+        Content::changed(self.content.as_ref(), ROLES_KEY, change, Some(value.clone()))
     }
 
     /// Applies a change that may have been tried before.

@@ -43,8 +43,10 @@ pub enum Ignored {
     OldAge,
     /// The answer belongs to a ballot, query or removal that is over or never existed.
     StaleAnswer,
-    /// The sender has other acceptors, quorums or proposers.
+    /// The sender's group was founded with other acceptors, quorums or proposers.
     OtherSystem,
+    /// The roles have changed since the message was sent, or this node does not know the newest ones.
+    OtherEpoch,
     /// The sender does not count until its incarnation is known.
     Stranger,
     /// The sender does not have the role for this message.
@@ -82,6 +84,7 @@ impl Ignored {
             Self::OldAge => "old_age",
             Self::StaleAnswer => "stale_answer",
             Self::OtherSystem => "other_system",
+            Self::OtherEpoch => "other_epoch",
             Self::Stranger => "stranger",
             Self::NotMember => "not_member",
             Self::NotInRole => "not_in_role",

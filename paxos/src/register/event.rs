@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate_protocol::{ProposalId, ReadId};
 use serde::{Deserialize, Serialize};
 
+use super::{RolesChange, RolesOutcome};
 use crate::Ballot;
 
 /// Version of a register: the ballot of its last change. It grows with every change, also over deletions: a register
@@ -113,6 +114,13 @@ pub enum Command {
         /// The trace from the outcome of the change.
         trace: Trace,
     },
+    /// Change the acceptors and proposers of the group. The answer is [`Event::RolesChanged`].
+    ChangeRoles {
+        /// Number of this command.
+        id: ReadId,
+        /// The change.
+        change: RolesChange,
+    },
 }
 
 /// Event for the application.
@@ -138,6 +146,18 @@ pub enum Event {
         id: ReadId,
         /// The answer.
         outcome: ResolveOutcome,
+    },
+    /// The answer to [`Command::ChangeRoles`].
+    RolesChanged {
+        /// Number of the command.
+        id: ReadId,
+        /// The answer.
+        outcome: RolesOutcome,
+    },
+    /// Other roles are in force, as far as this node knows.
+    RolesInForce {
+        /// Their number.
+        epoch: u64,
     },
 }
 

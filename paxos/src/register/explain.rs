@@ -33,6 +33,13 @@ pub enum RegisterObstacle {
     Unreadable(u64),
     /// These acceptors were asked more than once by a ballot or query under way, and have not answered.
     AcceptorsSilent(Vec<NodeId>),
+    /// A change of the roles is under way.
+    RolesChange {
+        /// Number of the joint roles.
+        epoch: u64,
+        /// The acceptors that have not listed their registers for this node although they were asked more than once.
+        silent: Vec<NodeId>,
+    },
     /// Deleted registers cannot be removed: their traces stay until all nodes run.
     RemovalWaits {
         /// Number of the deleted registers.
@@ -74,6 +81,10 @@ impl RegisterObstacle {
         if !silent.is_empty() {
             obstacles.push(Self::AcceptorsSilent(silent));
         }
+        if base.in_force().is_joint() {
+            let (epoch, silent) = (base.in_force().epoch(), core.changer.silent(base));
+            obstacles.push(Self::RolesChange { epoch, silent });
+        }
         let silent = core.remover.silent(base);
         if !silent.is_empty() || core.remover.is_vain() {
             let tombstones = core.acceptor.table.tombstones().len();
@@ -86,7 +97,7 @@ impl RegisterObstacle {
 /// Nodes of the group that this node has not met under a known incarnation.
 fn missing(base: &Base) -> Vec<NodeId> {
     let is_missing = |node: &NodeId| *node != base.node() && !base.chassis.is_member(*node);
-    base.config.roles().members().into_iter().filter(is_missing).collect()
+    base.in_force().members().into_iter().filter(is_missing).collect()
 }
 
 /// Acceptors that did not answer a ballot or a read although they were asked more than once.

@@ -8,6 +8,7 @@
 
 mod acceptor;
 mod base;
+mod changer;
 mod codec;
 mod config;
 mod content;
@@ -18,10 +19,14 @@ mod decide;
 mod error;
 mod event;
 mod explain;
+mod in_force;
 pub mod message;
 mod proposer;
 mod reader;
+mod refusals;
 mod remover;
+mod roles_change;
+mod sections;
 #[cfg(feature = "server")]
 mod server;
 mod state;
@@ -39,7 +44,9 @@ pub use event::{
     Change, ChangeOutcome, Command, CommandRefusal, Event, Expected, Found, ReadOutcome, ResolveOutcome, Trace, Version,
 };
 pub use explain::RegisterObstacle;
+pub use in_force::{RolesInForce, System};
 pub use message::Message;
+pub use roles_change::{AddedNode, RolesChange, RolesOutcome, RolesRefusal};
 #[cfg(feature = "server")]
 pub use server::{CHANNEL, RegisterHandle, Registers, host, host_with};
 pub use status::{RegisterStatus, Status};

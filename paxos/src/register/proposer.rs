@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, ProposalId, ReadId, StorageLevel, ViewWriter};
 
 use super::base::Base;
-use super::content::Key;
+use super::content::{Key, ROLES_KEY};
 use super::continued::Continued;
 use super::decide::{Basis, Decision, unknown_or};
 use super::message::{Accepted, Nack, Promise};
+use super::refusals::{late, refusal, timeout, unable};
 use super::work::{Attempt, Job, JobResult, Phase, WaitingRead, Work};
 use super::{Change, ChangeOutcome, CommandRefusal, Event, Ignored, ReadOutcome, ResolveOutcome, Trace};
 use crate::Ballot;
@@ -35,6 +37,10 @@ pub(crate) struct Proposer {
     pub(super) queries: u64,
     /// Tombstones that were to be spread: the ballot in which every acceptor has accepted it, or `None`.
     spread: Vec<(Key, Option<Ballot>)>,
+    /// Registers that were to be accepted once more: true if they were.
+    moved: Vec<(Key, bool)>,
+    /// What the register of the roles contained at the end of each job; `None` if the job had no result in time.
+    settled: Vec<Option<Bytes>>,
 }
 
 impl Proposer {
@@ -83,6 +89,38 @@ impl Proposer {
         std::mem::take(&mut self.spread)
     }
 
+    /// Has the present content of a register accepted once more, by quorums of all roles in force.
+    pub(crate) fn begin_move(&mut self, base: &Base, key: &Key) {
+        let until = timeout(base);
+        self.push(key, Job::Move { until });
+    }
+
+    /// The registers that were to be accepted once more since the last call.
+    pub(crate) fn take_moved(&mut self) -> Vec<(Key, bool)> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Writes the register of the roles if it contains what is expected.
+    pub(crate) fn begin_settle(&mut self, base: &Base, expected: Option<Bytes>, value: Bytes) {
+        let until = timeout(base);
+        self.push(ROLES_KEY, Job::Settle { expected, value, until });
+    }
+
+    /// The outcomes of these jobs since the last call.
+    pub(crate) fn take_settled(&mut self) -> Vec<Option<Bytes>> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Other roles are in force: what acceptors answered under those before does not count.
+    pub(crate) fn on_roles(&mut self) {
+        self.continued.clear();
+        for (key, work) in &mut self.works {
+            (work.attempt, work.round) = (None, None);
+            self.wanted.insert(key.clone());
+        }
+        self.refresh_due();
+    }
+
     fn push(&mut self, key: &[u8], job: Job) {
         self.change_work(key, |work| work.jobs.push_back(job));
     }
@@ -120,7 +158,7 @@ impl Proposer {
 
     /// Begins the ballots and queries that are wanted and not hindered.
     pub(crate) fn pursue(&mut self, base: &mut Base) {
-        let may_begin = base.is_counting() && !base.is_exhausted();
+        let may_begin = base.is_counting() && base.is_proposer() && !base.is_exhausted();
         // While the log does not advance, a ballot would only add to its writes.
         let is_log_free = base.chassis.outbox.queued_writes().count() < QUEUED_WRITES_MAX;
         for key in std::mem::take(&mut self.wanted) {
@@ -206,7 +244,7 @@ impl Proposer {
 
     /// Goes on with a ballot if the answers suffice, or gives way if they never can.
     fn advance(&mut self, base: &mut Base, key: &Key, work: &mut Work) {
-        let quorums = base.config.roles().quorums();
+        let quorums = base.in_force();
         let Some(attempt) = &work.attempt else { return };
         if let Some((basis, is_chosen)) = attempt.promised(quorums) {
             self.propose(base, key, work, &basis, is_chosen);
@@ -252,9 +290,23 @@ impl Proposer {
                 (basis.kept(key), JobResult::Spread)
             }
             Some(Job::Spread { .. }) => return self.end(base, key, work, JobResult::Spread),
+            // What nobody accepted needs no new acceptors, nor does what they have accepted.
+            Some(Job::Move { .. }) if is_chosen => return self.end(base, key, work, JobResult::Moved),
+            Some(Job::Move { .. }) => (basis.kept(key), JobResult::Moved),
+            Some(Job::Settle { expected, value, .. }) => {
+                let found = basis.found().value;
+                if found == *expected {
+                    (basis.of_roles(ballot, value), JobResult::Settled(Some(value.clone())))
+                } else if is_settled {
+                    return self.end(base, key, work, JobResult::Settled(found));
+                } else {
+                    (basis.kept(key), JobResult::Settled(found))
+                }
+            }
         };
-        // A tombstone that is to be removed may not be promised away.
-        let next = if result == JobResult::Spread { ballot } else { base.take_ballot() };
+        // A tombstone that is to be removed may not be promised away. Others go on with what this node only moves.
+        let is_last = matches!(result, JobResult::Spread | JobResult::Moved | JobResult::Settled(_));
+        let next = if is_last { ballot } else { base.take_ballot() };
         if let Some(attempt) = &mut work.attempt {
             attempt.accept(next, basis.removed, content, result);
             attempt.ask(base, key);
@@ -270,7 +322,7 @@ impl Proposer {
             self.spread.push((key.clone(), Some(attempt.ballot)));
             return self.want(key, work);
         }
-        if next > attempt.ballot && base.config.roles().quorums().is_prepare_quorum(|node| accepted.contains(&node)) {
+        if next > attempt.ballot && base.in_force().is_prepare_quorum(|node| accepted.contains(&node)) {
             let basis = Basis { content: Some(content), removed };
             self.continued.keep(key, next, basis, base.config.settings().promises_max);
         }
@@ -319,6 +371,11 @@ impl Proposer {
                 }
             }
             Job::Spread { .. } => self.spread.push((key.clone(), None)),
+            Job::Move { .. } => self.moved.push((key.clone(), result.is_some())),
+            Job::Settle { .. } => self.settled.push(match result {
+                Some(JobResult::Settled(value)) => value,
+                _ => None,
+            }),
         }
     }
 
@@ -508,7 +565,7 @@ impl Proposer {
             writer.put(key);
             work.view(writer);
         }
-        writer.put(&(&self.wanted, self.queries, &self.spread));
+        writer.put(&(&self.wanted, self.queries, &self.spread, &self.moved, &self.settled));
         self.continued.view(writer);
     }
 }
@@ -518,38 +575,6 @@ impl ChangeOutcome {
     fn is_effect(&self) -> bool {
         matches!(self, Self::Done(_) | Self::DoneBefore { .. })
     }
-}
-
-/// Reason to refuse a command, if `waiting` others wait.
-fn refusal(base: &Base, key: &[u8], waiting: usize) -> Option<CommandRefusal> {
-    let settings = base.config.settings();
-    if !(1..=settings.key_bytes_max).contains(&key.len()) {
-        return Some(CommandRefusal::Key);
-    }
-    if !base.config.is_proposer() {
-        return Some(CommandRefusal::NotProposer);
-    }
-    (waiting >= settings.commands_max).then_some(CommandRefusal::Overloaded)
-}
-
-/// Reason to refuse a command that needs a ballot.
-fn unable(base: &Base) -> Option<CommandRefusal> {
-    if base.is_exhausted() {
-        return Some(CommandRefusal::BallotsExhausted);
-    }
-    let own = base.chassis.standings().get(&base.node());
-    (own == Some(&quorate_protocol::Standing::Stranger)).then_some(CommandRefusal::Stranger)
-}
-
-/// Reason why a command had no result in time.
-fn late(base: &Base) -> CommandRefusal {
-    let is_introduced = base.chassis.standings().contains_key(&base.node());
-    if is_introduced { CommandRefusal::TimedOut } else { CommandRefusal::NotIntroduced }
-}
-
-/// Time at which a command that begins now ends.
-fn timeout(base: &Base) -> Instant {
-    base.chassis.instant().after(base.config.settings().command_timeout)
 }
 
 /// Number of writes that may wait while a ballot begins.

@@ -57,7 +57,7 @@ impl Proposer {
 
     /// Draws conclusions from the answers.
     fn conclude_round(&mut self, base: &mut Base, key: &Key, work: &mut Work) {
-        let quorums = base.config.roles().quorums();
+        let quorums = base.in_force();
         let Some(round) = &mut work.round else { return };
         if let Some(found) = round.found(quorums) {
             let number = round.number;

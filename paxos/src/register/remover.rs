@@ -63,7 +63,9 @@ enum Stage {
 impl Remover {
     /// Sets the time of the next removal, if something was deleted.
     pub(crate) fn arm(&mut self, base: &mut Base, acceptor: &Acceptor) {
-        let is_wanted = !acceptor.table.tombstones().is_empty() && base.config.is_proposer() && base.is_counting();
+        // While the roles change, everybody would have to know both steps: it waits.
+        let may_remove = base.is_proposer() && base.is_counting() && !base.in_force().is_joint();
+        let is_wanted = may_remove && !acceptor.table.tombstones().is_empty();
         if !is_wanted {
             self.begin_at = None;
         } else if self.begin_at.is_none() && self.run.is_none() {
@@ -133,7 +135,7 @@ impl Remover {
         let run = self.run.as_mut().filter(|run| run.removal == message.removal).ok_or(Ignored::StaleAnswer)?;
         let Stage::Raising(ages) = &mut run.stage else { return Err(Ignored::StaleAnswer) };
         ages.insert(from, message.age);
-        if base.config.roles().proposers().iter().all(|node| ages.contains_key(node)) {
+        if base.in_force().proposers().iter().all(|node| ages.contains_key(node)) {
             let ages = ages.iter().map(|(node, age)| (*node, *age)).collect();
             run.stage = Stage::Requiring(ages, BTreeSet::new());
             self.ask_first(base);
@@ -157,7 +159,7 @@ impl Remover {
             _ => return Err(Ignored::StaleAnswer),
         };
         done.insert(from);
-        if !base.config.roles().quorums().acceptors().iter().all(|node| done.contains(node)) {
+        if !base.in_force().acceptors().is_subset(done) {
             return Ok(());
         }
         if is_removed {
@@ -183,7 +185,7 @@ impl Remover {
         let wait = doubled(base.config.settings().retry_interval_max, run.retries).min(IDLE_INTERVAL_MAX);
         run.retry_at = base.chassis.instant().after(wait);
         run.retries = run.retries.saturating_add(1);
-        let (system, removal) = (base.config.system(), run.removal);
+        let (system, removal) = (base.system(), run.removal);
         let round = run.deleted.iter().map(|(_, ballot)| ballot.round).max().unwrap_or_default();
         let message = match &run.stage {
             Stage::Spreading(_) => return,
@@ -202,8 +204,8 @@ impl Remover {
     /// The nodes whose answer the step waits for.
     fn missing(&self, base: &Base) -> Vec<NodeId> {
         let Some(run) = &self.run else { return Vec::new() };
-        let roles = base.config.roles();
-        let acceptors = roles.quorums().acceptors();
+        let roles = base.in_force();
+        let acceptors = roles.acceptors();
         match &run.stage {
             Stage::Spreading(_) => Vec::new(),
             Stage::Raising(ages) => roles.proposers().iter().filter(|node| !ages.contains_key(node)).copied().collect(),

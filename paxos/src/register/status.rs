@@ -27,6 +27,12 @@ pub struct Status {
     pub attempts: usize,
     /// This proposer's age: the number of times that it was asked to forget what was promised to it.
     pub age: u64,
+    /// Number of the roles in force: see [`RolesInForce::epoch`](super::RolesInForce::epoch).
+    pub epoch: u64,
+    /// True while a change of the roles is under way.
+    pub is_joint: bool,
+    /// Number of registers that this node has moved to the new acceptors in the change under way.
+    pub moved: u64,
     /// The nodes that the removal of deleted registers waits for.
     pub removal_waits_for: Vec<NodeId>,
     /// Number of values that could not be read from the log.
@@ -64,6 +70,9 @@ impl Status {
             waiting: core.proposer.waiting(),
             attempts: core.proposer.works().filter(|(_, work)| work.attempt.is_some()).count(),
             age: core.base.state().age,
+            epoch: core.base.in_force().epoch(),
+            is_joint: core.base.in_force().is_joint(),
+            moved: core.changer.moved(),
             removal_waits_for: core.remover.silent(&core.base),
             unreadable: core.acceptor.unreadable(),
             is_counting: core.base.is_counting(),

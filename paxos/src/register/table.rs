@@ -1,6 +1,7 @@
 //! The registers of an acceptor: ballots in memory, values in the log, and some of them in a bounded cache.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,6 +82,22 @@ impl Table {
     /// Number of registers, deleted ones included.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The keys behind this one, in order.
+    pub(crate) fn keys_after(&self, after: &[u8]) -> impl Iterator<Item = &Key> {
+        self.slots.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded)).map(|(key, _)| key)
+    }
+
+    /// Removes some registers, whatever they contain. Returns the operations that erase their records.
+    pub(crate) fn remove_some(&mut self, count_max: usize) -> Vec<Operation> {
+        let keys: Vec<Key> = self.slots.keys().take(count_max).cloned().collect();
+        keys.iter().flat_map(|key| self.remove(key)).collect()
+    }
+
+    /// True if no register is left, and no record of one.
+    pub(crate) fn is_erased(&self) -> bool {
+        self.slots.is_empty() && self.erased.is_empty()
     }
 
     /// The registers that are deleted but not removed.

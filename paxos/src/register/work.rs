@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_protocol::{Instant, NodeId, ProposalId, ReadId, ViewWriter};
 
+use super::RolesInForce;
 use super::base::Base;
 use super::content::{Content, Key};
 use super::decide::Basis;
 use super::message::{Accept, Prepare, Query};
 use super::{Change, ChangeOutcome, Found, Message, ResolveOutcome, Trace};
+use crate::Ballot;
 use crate::waits::doubled;
-use crate::{Ballot, QuorumSystem};
 
 /// The work for one register. It is dropped once there is none.
 #[derive(Clone, Debug, Default)]
@@ -44,13 +45,21 @@ pub(crate) enum Job {
     Read { reads: Vec<WaitingRead> },
     /// A tombstone that every acceptor must accept before it is removed.
     Spread { until: Instant },
+    /// A content that quorums of all roles in force must accept.
+    Move { until: Instant },
+    /// New roles.
+    Settle { expected: Option<Bytes>, value: Bytes, until: Instant },
 }
 
 impl Job {
     /// Time at which the job ends without a result.
     pub(crate) fn until(&self) -> Instant {
         match self {
-            Self::Change { until, .. } | Self::Resolve { until, .. } | Self::Spread { until } => *until,
+            Self::Change { until, .. }
+            | Self::Resolve { until, .. }
+            | Self::Spread { until }
+            | Self::Move { until }
+            | Self::Settle { until, .. } => *until,
             Self::Read { reads } => reads.iter().map(|read| read.until).min().expect("a job of reads has some"),
         }
     }
@@ -113,6 +122,8 @@ pub(crate) enum JobResult {
     Resolved(ResolveOutcome),
     Read(Found),
     Spread,
+    Moved,
+    Settled(Option<Bytes>),
 }
 
 impl Work {
@@ -151,6 +162,10 @@ impl Work {
                 }
                 Job::Read { reads } => reads.iter().for_each(|read| read.view(writer)),
                 Job::Spread { until } => writer.put(&("spread", writer.time(*until))),
+                Job::Move { until } => writer.put(&("move", writer.time(*until))),
+                Job::Settle { expected, value, until } => {
+                    writer.put(&("settle", expected, value, writer.time(*until)));
+                }
             }
         }
         if let Some(attempt) = &self.attempt {
@@ -230,7 +245,7 @@ impl Attempt {
     }
 
     /// True if the acceptors that have not refused suffice.
-    pub(crate) fn is_possible(&self, quorums: &QuorumSystem) -> bool {
+    pub(crate) fn is_possible(&self, quorums: &RolesInForce) -> bool {
         let may = |node| !self.refused.contains(&node);
         match &self.phase {
             Phase::Preparing { .. } => quorums.is_prepare_quorum(may),
@@ -241,7 +256,7 @@ impl Attempt {
 
     /// The basis of a content, once enough acceptors have promised, and true if it is chosen: a quorum has accepted it
     /// in one ballot, and no acceptor of the quorum has accepted a later one.
-    pub(crate) fn promised(&self, quorums: &QuorumSystem) -> Option<(Basis, bool)> {
+    pub(crate) fn promised(&self, quorums: &RolesInForce) -> Option<(Basis, bool)> {
         let Phase::Preparing { promised, newest, removed } = &self.phase else { return None };
         if !quorums.is_prepare_quorum(|node| promised.contains_key(&node)) {
             return None;
@@ -254,10 +269,10 @@ impl Attempt {
     }
 
     /// True if the content is chosen, and in the case of a spread accepted by every acceptor.
-    pub(crate) fn is_chosen(&self, quorums: &QuorumSystem) -> bool {
+    pub(crate) fn is_chosen(&self, quorums: &RolesInForce) -> bool {
         let Phase::Accepting { accepted, result, .. } = &self.phase else { return false };
         match result {
-            JobResult::Spread => quorums.acceptors().iter().all(|node| accepted.contains(node)),
+            JobResult::Spread => quorums.acceptors().is_subset(accepted),
             _ => quorums.is_accept_quorum(|node| accepted.contains(&node)),
         }
     }
@@ -290,7 +305,7 @@ impl Attempt {
         let wait = doubled(settings.retry_interval_min, self.retries).min(settings.retry_interval_max);
         self.retry_at = base.chassis.instant().after(wait);
         self.retries = self.retries.saturating_add(1);
-        let (system, age, ballot) = (base.config.system(), base.state().age, self.ballot);
+        let (system, age, ballot) = (base.system(), base.state().age, self.ballot);
         let bytes = Bytes::copy_from_slice(key);
         let (message, highest) = match &self.phase {
             Phase::Preparing { .. } => (Message::Prepare(Prepare { system, age, key: bytes, ballot }), ballot),
@@ -335,7 +350,7 @@ impl ReadRound {
         let wait: Duration = doubled(settings.retry_interval_min, self.retries).min(settings.retry_interval_max);
         self.retry_at = base.chassis.instant().after(wait);
         self.retries = self.retries.saturating_add(1);
-        let (system, start, number) = (base.config.system(), base.config.seed(), self.number);
+        let (system, start, number) = (base.system(), base.config.seed(), self.number);
         let query = Message::Query(Query { system, start, number, key: Bytes::copy_from_slice(key) });
         for to in base.acceptors() {
             if !self.answered.contains_key(&to) {
@@ -355,9 +370,9 @@ impl ReadRound {
     }
 
     /// The content at some moment since the query began, if the answers show it.
-    pub(crate) fn found(&self, quorums: &QuorumSystem) -> Option<Found> {
-        // An acceptor that had accepted nothing is missing in every quorum that could have accepted.
-        if !quorums.is_accept_quorum(|node| self.answered.get(&node) != Some(&None)) {
+    pub(crate) fn found(&self, quorums: &RolesInForce) -> Option<Found> {
+        let is_empty = |node: NodeId| self.answered.get(&node) == Some(&None);
+        if quorums.is_nothing_chosen(|node| self.answered.contains_key(&node), is_empty) {
             return Some(Found::default());
         }
         let (newest, content) = self.newest.as_ref()?;
@@ -367,7 +382,7 @@ impl ReadRound {
     }
 
     /// True if the answers would show every content that was chosen before the query.
-    pub(crate) fn is_answered(&self, quorums: &QuorumSystem) -> bool {
+    pub(crate) fn is_answered(&self, quorums: &RolesInForce) -> bool {
         quorums.is_prepare_quorum(|node| self.answered.contains_key(&node))
     }
 

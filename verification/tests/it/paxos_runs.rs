@@ -1,9 +1,10 @@
-//! The shipped node, whole, with replicas on Multi-Paxos. Both protocols of a replicated log keep the same laws.
+//! The shipped node, whole, with replicas on Multi-Paxos, and with registers whose acceptors change. Both protocols of
+//! a replicated log keep the same laws.
 
 use quorate_simulation::campaign::{Campaign, Summary};
 use quorate_simulation::schedule::{FaultKind, Generator};
 use quorate_simulation::world::Recording;
-use quorate_verification::{PAXOS, PAXOS_MEMBERS, Protocol};
+use quorate_verification::{PAXOS, PAXOS_MEMBERS, Protocol, REGISTER_MEMBERS};
 
 fn run(protocol: Protocol, generator: Generator, seeds: u64) -> Summary {
     let campaign = Campaign { generator, seeds: 0..seeds, threads: 2, is_run_twice: false, failures_max: 5 };
@@ -24,6 +25,12 @@ fn replicas_on_multi_paxos_keep_their_laws_under_every_fault() {
 #[test]
 fn members_of_multi_paxos_change_under_faults() {
     run(PAXOS_MEMBERS, Generator { faults_us: 6_000_000, ..(PAXOS_MEMBERS.generator)() }, 4);
+}
+
+/// More seeds: `simulate --protocol register-members --seeds 1..1000`.
+#[test]
+fn acceptors_of_registers_change_under_faults() {
+    run(REGISTER_MEMBERS, Generator { faults_us: 6_000_000, ..(REGISTER_MEMBERS.generator)() }, 6);
 }
 
 /// Clients' commands are forwarded, forwards and answers get lost, leaders change, and clients try again in their

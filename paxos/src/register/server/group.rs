@@ -1,15 +1,15 @@
 //! Registers as a group of a node, which answers its callers.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, HaltReason, Instant, Now, ProposalId, ReadId, Rest, SessionId};
-use quorate_runtime::group::{CallId, ChannelId, Group, GroupInput, GroupOutput, Reply};
+use quorate_protocol::{GroupId, HaltReason, Instant, NodeId, Now, ProposalId, ReadId, Rest, SessionId};
+use quorate_runtime::group::{CallId, ChannelId, Group, GroupInput, GroupOutput, Members, Membership, Reply};
 use quorate_runtime::hosted::{Hosted, Told};
 
-use super::super::{Change, Command, CommandRefusal, Event, Register, Trace};
+use super::super::{Change, Command, CommandRefusal, Event, Register, RolesChange, RolesInForce, Trace};
 use super::CHANNEL;
 
 /// A [`Register`] on a node: it gives the core the commands of its callers, and each caller its answer.
@@ -27,6 +27,10 @@ pub struct Registers {
     /// Answers that their callers have not taken yet.
     answers: BTreeMap<CallId, Event>,
     outputs: VecDeque<GroupOutput>,
+    /// The members with which the group was founded, and how they are reached.
+    founders: Members,
+    /// The roles whose members the node was last told: their number, and those to come.
+    told: Option<(u64, Option<RolesInForce>)>,
     is_stopping: bool,
     is_halted: bool,
 }
@@ -40,7 +44,7 @@ enum Awaited {
 
 impl Registers {
     /// Makes the group. Ids are drawn in `session`, which no other start of any node has.
-    pub(super) fn new(id: GroupId, session: SessionId, core: Register) -> Self {
+    pub(super) fn new(id: GroupId, session: SessionId, founders: Members, core: Register) -> Self {
         Self {
             hosted: Hosted::new(id, CHANNEL, core),
             session,
@@ -49,6 +53,8 @@ impl Registers {
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
             outputs: VecDeque::new(),
+            founders,
+            told: None,
             is_stopping: false,
             is_halted: false,
         }
@@ -76,6 +82,12 @@ impl Registers {
     pub fn read(&mut self, now: Now, call: CallId, key: Bytes) {
         let id = self.next_read();
         self.command(now, call, Awaited::Answer(id), Command::Read { key, id }, false);
+    }
+
+    /// Changes the acceptors and proposers. [`take`](Self::take) has the answer.
+    pub fn change_roles(&mut self, now: Now, call: CallId, change: RolesChange) {
+        let id = self.next_read();
+        self.command(now, call, Awaited::Answer(id), Command::ChangeRoles { id, change }, false);
     }
 
     /// Settles a change whose outcome is unknown. [`take`](Self::take) has the answer.
@@ -127,12 +139,37 @@ impl Registers {
             let Told::Event(event) = told else { continue };
             let awaited = match &event {
                 Event::Changed { id, .. } => Awaited::Change(*id),
-                Event::Read { id, .. } | Event::Resolved { id, .. } => Awaited::Answer(*id),
+                Event::Read { id, .. } | Event::Resolved { id, .. } | Event::RolesChanged { id, .. } => {
+                    Awaited::Answer(*id)
+                }
+                Event::RolesInForce { .. } => continue,
             };
             if let Some(call) = self.waiting.remove(&awaited) {
                 self.answer(call, event);
             }
         }
+    }
+
+    /// Tells the node who the members are: with them it exchanges frames. Nodes that are to get a role are among them.
+    fn tell_members(&mut self) {
+        let Some(core) = self.hosted.core() else { return };
+        let (in_force, to_come) = (core.roles(), core.roles_to_come());
+        let is_told =
+            |(epoch, told): &(u64, Option<RolesInForce>)| *epoch == in_force.epoch() && told.as_ref() == to_come;
+        if self.told.as_ref().is_some_and(is_told) {
+            return;
+        }
+        let all = [in_force].into_iter().chain(to_come);
+        let nodes: BTreeSet<NodeId> = all.clone().flat_map(RolesInForce::members).collect();
+        let of_founder = |node: NodeId| self.founders.iter().find(|(founder, _)| *founder == node);
+        let context = |node: NodeId| {
+            let added = all.clone().find_map(|roles| roles.context(node));
+            added.or_else(|| of_founder(node).map(|(_, context)| context)).cloned().unwrap_or_default()
+        };
+        let contexts: Members = nodes.into_iter().map(|node| (node, context(node))).collect();
+        let membership = Membership { voters: in_force.members(), ..Membership::default() };
+        self.told = Some((in_force.epoch(), to_come.cloned()));
+        self.outputs.push_back(GroupOutput::Members { contexts, membership });
     }
 
     /// The group has stopped: the callers that wait will get no event.
@@ -156,6 +193,7 @@ impl Group for Registers {
         }
         let output = self.hosted.poll_output();
         self.hear();
+        self.tell_members();
         if matches!(output, Some(GroupOutput::Halt { .. })) {
             self.end_calls();
         }

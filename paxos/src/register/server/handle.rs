@@ -4,14 +4,14 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use quorate_protocol::{GroupId, Now, ProposalId};
+use quorate_protocol::{GroupId, NodeId, Now, ProposalId};
 use quorate_runtime::NodeHandle;
 use quorate_runtime::group::{CallId, Reply};
 use quorate_runtime::shell::CallError;
 
 use super::super::{
-    Change, ChangeOutcome, CommandRefusal, Event, Expected, ReadOutcome, Register, RegisterObstacle, ResolveOutcome,
-    Status, Trace,
+    AddedNode, Change, ChangeOutcome, CommandRefusal, Event, Expected, ReadOutcome, Register, RegisterObstacle,
+    ResolveOutcome, RolesChange, RolesInForce, RolesOutcome, RolesRefusal, Status, Trace,
 };
 use super::Registers;
 
@@ -128,6 +128,59 @@ impl RegisterHandle {
                 Err(error) => ResolveOutcome::Failed(refusal(error)),
             }
         }
+    }
+
+    /// Changes the acceptors and proposers while the group serves.
+    ///
+    /// The call ends within [`command_timeout`](super::super::Settings::command_timeout) of the last progress.
+    /// A change of many registers may take longer than that; it goes on, whoever runs, and
+    /// [`status`](Self::status) tells how far it is. While the change is under way, ballots need quorums of the old and
+    /// of the new acceptors.
+    ///
+    /// | What happens | It ends as |
+    /// | --- | --- |
+    /// | it is made, or there is nothing to change | `Done` |
+    /// | it has begun and makes no progress | `UnderWay`: it ends once the quorums run |
+    /// | a new node does not answer, another change is under way or came first, or it does not fit | `NotTried` |
+    /// | it is not known whether it has begun, or the node stops | `Unknown` |
+    pub fn change_roles(&self, change: RolesChange) -> impl Future<Output = RolesOutcome> + Send + 'static {
+        let answer = self.ask(0, move |group, now, call| group.change_roles(now, call, change));
+        async move {
+            match answer.await {
+                Ok(Some(Event::RolesChanged { outcome, .. })) => outcome,
+                Ok(_) | Err(CallError::Lost) => RolesOutcome::Unknown,
+                Err(error) => RolesOutcome::NotTried(RolesRefusal::Refused(refusal(error))),
+            }
+        }
+    }
+
+    /// Makes a node an acceptor and a proposer; see [`change_roles`](Self::change_roles). `address` is where the others
+    /// reach it.
+    pub fn add(&self, node: NodeId, address: impl Into<Bytes>) -> impl Future<Output = RolesOutcome> + Send + 'static {
+        self.change_roles(RolesChange::Add(AddedNode { node, context: address.into() }))
+    }
+
+    /// Takes its roles from a node; see [`change_roles`](Self::change_roles).
+    pub fn remove(&self, node: NodeId) -> impl Future<Output = RolesOutcome> + Send + 'static {
+        self.change_roles(RolesChange::Remove(node))
+    }
+
+    /// Gives a node the roles of another, which loses them; see [`change_roles`](Self::change_roles).
+    pub fn replace(
+        &self,
+        old: NodeId,
+        new: NodeId,
+        address: impl Into<Bytes>,
+    ) -> impl Future<Output = RolesOutcome> + Send + 'static {
+        self.change_roles(RolesChange::Replace { old, new: AddedNode { node: new, context: address.into() } })
+    }
+
+    /// The roles in force, as far as this node knows.
+    ///
+    /// # Errors
+    /// When the group or the node has stopped, or the node hosts no registers.
+    pub fn roles(&self) -> impl Future<Output = Result<RolesInForce, CommandRefusal>> + Send + 'static {
+        self.look(|core| core.roles().clone())
     }
 
     /// The state of this node, for an operator.

@@ -14,12 +14,14 @@ use super::{Config, Functions, Register, Roles, Settings};
 use crate::QuorumSystem;
 
 /// Makes the group for [`ServerBuilder::group`](quorate_runtime::ServerBuilder::group): all nodes with which it is
-/// founded propose and accept, and majorities are quorums. A group that has written anything keeps the roles with which
-/// it was founded. Its messages travel on [`CHANNEL`].
+/// founded propose and accept, and majorities are quorums. Its messages travel on [`CHANNEL`].
+///
+/// [`RegisterHandle::change_roles`] changes the roles later. A node that joins is hosted in the same way, and is a
+/// joining one of its builder ([`joining_node`](quorate_runtime::ServerBuilder::joining_node)): it has no role until it
+/// is added.
 ///
 /// # Errors
-/// When the settings do not fit the node's transport and log, or the content of the disk cannot be decoded, or this
-/// node was not among the founders.
+/// When the settings do not fit the node's transport and log, or the content of the disk cannot be decoded.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,11 +53,11 @@ pub fn host(start: GroupStart, functions: Functions, settings: Settings) -> Resu
     host_with(start, roles, functions, settings)
 }
 
-/// Like [`host`], with other roles and quorums.
+/// Like [`host`], with other roles and quorums for the founding.
 ///
 /// # Errors
-/// The errors of [`host`], and when this node has no role, or the roles differ from those with which the group was
-/// founded.
+/// The errors of [`host`], and when this node is among the first members and has no role, or the roles differ from
+/// those with which the group was founded.
 pub fn host_with(
     start: GroupStart,
     roles: Roles,
@@ -66,9 +68,12 @@ pub fn host_with(
     if bytes_max > start.frame_bytes_max || bytes_max > start.write_bytes_max {
         return Err(format!("messages and writes take up to {bytes_max} bytes, and the node's bounds are lower").into());
     }
-    let config = Config::new(start.identity.node, start.seed, roles, functions, settings)?;
+    let node = start.identity.node;
+    let make = if start.members.contains(node) { Config::new } else { Config::joining };
+    let config = make(node, start.seed, roles, functions, settings)?;
     let core = Register::recover(start.now, config, start.recovery)?;
-    Ok(Box::new(Registers::new(start.group, start.session, core)))
+    let founders = start.members.members().iter().map(|member| (member.node, member.context.clone())).collect();
+    Ok(Box::new(Registers::new(start.group, start.session, founders, core)))
 }
 
 /// The channel of messages about registers.

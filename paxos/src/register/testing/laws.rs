@@ -7,7 +7,7 @@ use quorate_protocol::{Law, NodeId, Violation};
 use crate::Ballot;
 use crate::register::content::Key;
 use crate::register::work::Phase;
-use crate::register::{CHANGES_REMEMBERED, Content, Register, Version};
+use crate::register::{CHANGES_REMEMBERED, Content, Register, RolesInForce, Version};
 
 /// All laws.
 pub fn laws() -> Vec<Box<dyn Law<Register>>> {
@@ -21,6 +21,10 @@ pub fn laws() -> Vec<Box<dyn Law<Register>>> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OneHistory {
     votes: BTreeMap<(Key, Ballot), Votes>,
+    /// The roles of each epoch.
+    roles: BTreeMap<u64, RolesInForce>,
+    /// The epoch of each ballot, but for those of the first.
+    epochs: BTreeMap<(Key, Ballot), u64>,
     /// The chosen content of each register in the highest ballot.
     newest: BTreeMap<Key, (Ballot, Content)>,
     /// Number of changes that were chosen.
@@ -41,7 +45,16 @@ impl OneHistory {
     }
 
     fn count(&mut self, node: NodeId, core: &Register) -> Result<(), Violation> {
-        let quorums = core.config().roles().quorums();
+        let quorums = core.roles();
+        let epoch = quorums.epoch();
+        let first = self.roles.entry(epoch).or_insert_with(|| quorums.clone());
+        if first != quorums {
+            return Err(broken(format!("epoch {epoch} has {first:?}, and {quorums:?} on {node}")));
+        }
+        // Nothing that an acceptor had before it became one anew counts.
+        if core.base.state().is_erasing {
+            return Ok(());
+        }
         for (key, slot) in core.acceptor.table.iter().filter(|(_, slot)| slot.accepted != Ballot::ZERO) {
             let at = (key.clone(), slot.accepted);
             let votes = match (self.votes.get_mut(&at), &slot.content) {
@@ -61,6 +74,8 @@ impl OneHistory {
             if core.base.chassis.outbox.is_durable(slot.ticket) {
                 votes.durable.insert(node);
             }
+            let epoch = self.epochs.get(&at).copied().unwrap_or_default();
+            let Some(quorums) = self.roles.get(&epoch) else { continue };
             if !votes.is_chosen && quorums.is_accept_quorum(|other| votes.durable.contains(&other)) {
                 votes.is_chosen = true;
                 let content = votes.content.clone();
@@ -102,6 +117,13 @@ impl Law<Register> for OneHistory {
     }
 
     fn check(&mut self, nodes: &[(NodeId, &Register)]) -> Result<(), Violation> {
+        for (_, core) in nodes.iter().filter(|(_, core)| core.roles().epoch() > 0) {
+            for (key, work) in core.proposer.works() {
+                if let Some(attempt) = &work.attempt {
+                    self.epochs.insert((key.clone(), attempt.ballot), core.roles().epoch());
+                }
+            }
+        }
         nodes.iter().try_for_each(|(node, core)| self.count(*node, core))
     }
 }
@@ -118,6 +140,8 @@ pub struct PromisesKept {
     seen: BTreeMap<(NodeId, Key), (Ballot, Ballot)>,
     /// The ballots of the tombstones that were removed.
     removed: BTreeMap<(NodeId, Key), Ballot>,
+    /// The epoch in which each node became an acceptor.
+    since: BTreeMap<NodeId, u64>,
 }
 
 impl Law<Register> for PromisesKept {
@@ -127,6 +151,15 @@ impl Law<Register> for PromisesKept {
 
     fn check(&mut self, nodes: &[(NodeId, &Register)]) -> Result<(), Violation> {
         for (node, core) in nodes.iter().filter(|(node, core)| core.base.chassis.is_member(*node)) {
+            // A node that leaves and becomes an acceptor anew begins with nothing.
+            let since = core.roles().since(*node);
+            if self.since.insert(*node, since).unwrap_or_default() != since || core.base.state().is_erasing {
+                self.seen.retain(|(of, _), _| of != node);
+                self.removed.retain(|(of, _), _| of != node);
+            }
+            if core.base.state().is_erasing {
+                continue;
+            }
             for (key, slot) in core.acceptor.table.iter() {
                 if !core.base.chassis.outbox.is_durable(slot.ticket) {
                     continue;

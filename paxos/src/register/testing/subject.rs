@@ -8,7 +8,7 @@ use quorate_protocol::{Law, NodeId, Ticket};
 use super::laws::laws;
 use super::words::Records;
 use super::{Builder, Cluster, Node};
-use crate::register::message::{Accept, Accepted, AgeRaised, Prepare, Promise, Report};
+use crate::register::message::{Accept, Accepted, AgeRaised, Listed, Prepare, Promise, Report};
 use crate::register::{Config, Functions, Message, Register, Roles, Settings};
 use crate::{Ballot, QuorumSystem};
 
@@ -47,7 +47,8 @@ impl Subject for Register {
         let Setup { roles, functions, settings } = cluster.settings.clone();
         let majority = || QuorumSystem::majority((1..=cluster.nodes).map(NodeId)).expect("a sensible number of nodes");
         let roles = roles.unwrap_or_else(|| Roles::of(majority()));
-        Config::new(node, seed, roles, functions, settings).expect("valid settings")
+        let make = if roles.contains(node) { Config::new } else { Config::joining };
+        make(node, seed, roles, functions, settings).expect("valid settings")
     }
 
     fn laws() -> Vec<Box<dyn Law<Self>>> {
@@ -59,10 +60,13 @@ impl Subject for Register {
     fn check_sent(node: &Node, _to: NodeId, message: &Message) {
         let disk = &node.disk;
         let state = disk.node_state();
+        let roles = disk.roles();
+        // A node that becomes an acceptor anew has erased what it told before, to nodes that do not count it any more.
+        let is_anew = roles.as_ref().is_some_and(|roles| roles.since(node.core().config().node()) > 0);
         let accepted = |key: &[u8]| disk.register(key).map_or(Ballot::ZERO, |(_, accepted)| accepted);
         let told = |key: &[u8], told: Option<Ballot>| {
             let told = told.unwrap_or_default();
-            assert!(accepted(key) >= told || state.removed >= told.round, "what is not durable was told");
+            assert!(accepted(key) >= told || state.removed >= told.round || is_anew, "what is not durable was told");
         };
         match message {
             Message::Prepare(Prepare { ballot, age, .. }) => {
@@ -76,7 +80,10 @@ impl Subject for Register {
             }
             Message::Promise(Promise { key, ballot, accepted, .. }) => {
                 let promised = disk.register(key).map_or(Ballot::ZERO, |(promised, _)| promised);
-                assert!(promised >= *ballot || state.removed > 0, "a promise was made before it was durable");
+                assert!(
+                    promised >= *ballot || state.removed > 0 || is_anew,
+                    "a promise was made before it was durable"
+                );
                 told(key, accepted.as_ref().map(|(ballot, _)| *ballot));
             }
             Message::Accepted(Accepted { key, ballot }) => told(key, Some(*ballot)),
@@ -93,7 +100,16 @@ impl Subject for Register {
             | Message::AgesRequired { .. }
             | Message::Remove(_)
             | Message::Removed { .. }
-            | Message::OtherSystem { .. } => {}
+            | Message::OtherSystem { .. }
+            | Message::Behind { .. }
+            | Message::InForce { .. }
+            | Message::Probe { .. }
+            | Message::Ready { .. }
+            | Message::List(_) => {}
+            Message::Listed(Listed { system, .. }) => {
+                let epoch = roles.map_or(0, |roles| roles.epoch());
+                assert!(epoch >= system.epoch, "registers were listed before their roles were durable");
+            }
         }
     }
 

@@ -8,7 +8,10 @@ use super::{Cluster, Node};
 use crate::Ballot;
 use crate::register::codec::{decode_accepted, decode_promise, decode_state};
 use crate::register::state::State;
-use crate::register::{Change, ChangeOutcome, Command, Event, Expected, ReadOutcome, ResolveOutcome, Trace, Version};
+use crate::register::{
+    Change, ChangeOutcome, Command, Event, Expected, ReadOutcome, ResolveOutcome, RolesChange, RolesInForce,
+    RolesOutcome, Trace, Version,
+};
 
 /// Commands of applications.
 pub trait Calls {
@@ -20,6 +23,9 @@ pub trait Calls {
     fn read(&mut self, node: u64, key: &[u8]) -> ReadId;
     /// Asks a node what became of a change.
     fn resolve(&mut self, node: u64, key: &[u8], trace: Trace) -> ReadId;
+
+    /// Asks a node to change the roles.
+    fn change_roles(&mut self, node: u64, change: RolesChange) -> ReadId;
 
     /// Writes a value.
     fn set(&mut self, node: u64, key: &[u8], value: &[u8]) -> ProposalId {
@@ -63,6 +69,12 @@ impl Calls for Cluster {
         self.input(NodeId(node), Input::Command(Command::Resolve { key, id, trace }));
         id
     }
+
+    fn change_roles(&mut self, node: u64, change: RolesChange) -> ReadId {
+        let id = ReadId(self.next_id());
+        self.input(NodeId(node), Input::Command(Command::ChangeRoles { id, change }));
+        id
+    }
 }
 
 /// Answers that the application of a node got.
@@ -73,6 +85,8 @@ pub trait Answers {
     fn read(&self, read: ReadId) -> Option<&ReadOutcome>;
     /// The answer to the question what became of a change.
     fn resolved(&self, question: ReadId) -> Option<&ResolveOutcome>;
+    /// The outcome of a change of the roles.
+    fn roles_changed(&self, change: ReadId) -> Option<&RolesOutcome>;
 }
 
 impl Answers for Node {
@@ -96,6 +110,13 @@ impl Answers for Node {
             _ => None,
         })
     }
+
+    fn roles_changed(&self, change: ReadId) -> Option<&RolesOutcome> {
+        self.events.iter().find_map(|event| match event {
+            Event::RolesChanged { id, outcome } if *id == change => Some(outcome),
+            _ => None,
+        })
+    }
 }
 
 /// The state record of a node as tests see it.
@@ -113,6 +134,8 @@ pub struct NodeState {
 pub trait Records {
     /// The state record.
     fn node_state(&self) -> NodeState;
+    /// The roles in force.
+    fn roles(&self) -> Option<RolesInForce>;
     /// The promised ballot of a register, and the accepted one.
     fn register(&self, key: &[u8]) -> Option<(Ballot, Ballot)>;
 }
@@ -120,8 +143,12 @@ pub trait Records {
 impl Records for Stream {
     fn node_state(&self) -> NodeState {
         let found = self.state.as_ref().and_then(|bytes| decode_state(bytes).ok());
-        let State { reserved, age, removed, .. } = found.map(|(_, state)| state).unwrap_or_default();
+        let State { reserved, age, removed, .. } = found.map(|found| found.state).unwrap_or_default();
         NodeState { reserved, age, removed }
+    }
+
+    fn roles(&self) -> Option<RolesInForce> {
+        self.state.as_ref().and_then(|bytes| decode_state(bytes).ok()).map(|found| found.in_force)
     }
 
     fn register(&self, key: &[u8]) -> Option<(Ballot, Ballot)> {

@@ -99,7 +99,7 @@ fn while_the_log_does_not_advance_requests_are_ignored_by_name() {
     let mut cluster = Builder::new(3, 1).settings(settings.into()).start();
     cluster.park_all();
     cluster.hold_disk(2);
-    let system = cluster.node(1).core().config().system();
+    let system = cluster.node(1).core().system();
     for key in 0..5000_u16 {
         let key = Bytes::from([&key.to_le_bytes()[..], &[0; 900]].concat());
         let message = quorate_paxos::register::message::Prepare { system, age: 0, key, ballot: ballot(1, 1) };
@@ -120,7 +120,7 @@ fn requests_that_wait_for_values_are_bounded() {
     cluster.run(Duration::from_secs(1));
     cluster.park_all();
     cluster.faults.write_max = Duration::from_millis(10);
-    let system = cluster.node(1).core().config().system();
+    let system = cluster.node(1).core().system();
     for key in 0..5_u8 {
         let query = quorate_paxos::register::message::Query { system, start: 1, number: 1, key: vec![key].into() };
         cluster.input(NodeId(2), Input::Message { from: NodeId(1), message: Message::Query(query) });

@@ -160,7 +160,7 @@ fn a_register_that_is_used_again_is_not_removed() {
 fn an_acceptor_does_not_remove_what_was_promised_since() {
     let mut cluster = super::support::three();
     cluster.park_all();
-    let system = cluster.node(1).core().config().system();
+    let system = cluster.node(1).core().system();
     let (key, tombstone) = (Bytes::from_static(KEY), ballot(3, 2));
     let content = content(KEY, tombstone, None);
     let accept =

@@ -5,10 +5,14 @@
 use bytes::Bytes;
 use quorate_paxos::QuorumSystem;
 use quorate_paxos::register::message::{
-    Accept, Accepted, AgeRaised, Nack, Prepare, Promise, Query, RaiseAge, Removal, Remove, Report, RequireAges, Small,
+    Accept, Accepted, AgeRaised, List, Listed, Nack, Prepare, Promise, Query, RaiseAge, Removal, Remove, Report,
+    RequireAges, Small,
 };
-use quorate_paxos::register::testing::{Calls, Cluster};
-use quorate_paxos::register::{Config, Content, Functions, Message, Past, Register, Roles, Settings, Version};
+use quorate_paxos::register::testing::{Answers, Builder, Calls, Cluster};
+use quorate_paxos::register::{
+    AddedNode, Config, Content, Functions, Message, Past, Register, Roles, RolesChange, RolesInForce, Settings, System,
+    Version,
+};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     Incarnation, NodeId, Now, ProposalId, Protocol, RecoverError, SessionId, StateError, Wire, WireError,
@@ -23,7 +27,8 @@ fn messages() -> Vec<Message> {
     let past = vec![Past { id: ProposalId { session, sequence: 1000 }, version: Version(ballot(5, 1)) }];
     let written = Content { past, ..content(KEY, ballot(5, 1), Some(b"value")) };
     let tombstone = content(KEY, ballot(6, 2), None);
-    let (system, age, key) = (0x1234_5678, 7, Bytes::from_static(KEY));
+    let system = System { founding: 0x1234_5678, epoch: 300 };
+    let (age, key) = (7, Bytes::from_static(KEY));
     let (ballot, next) = (ballot(300, 2), ballot(301, 2));
     let removal = Removal { start: 77, number: 5 };
     let promise = |accepted| Message::Promise(Promise { key: key.clone(), ballot, removed: 9, accepted });
@@ -45,10 +50,32 @@ fn messages() -> Vec<Message> {
         Message::AgeRaised(AgeRaised { removal, age }),
         Message::RequireAges(RequireAges { system, removal, ages: vec![(NodeId(1), 2), (NodeId(300), 7)] }),
         Message::AgesRequired { removal },
-        Message::Remove(Remove { system, removal, deleted: vec![(key, ballot), (Bytes::from_static(b"b"), next)] }),
+        Message::Remove(Remove {
+            system,
+            removal,
+            deleted: vec![(key.clone(), ballot), (Bytes::from_static(b"b"), next)],
+        }),
         Message::Removed { removal },
         Message::OtherSystem { system },
+        Message::Behind { system },
+        Message::InForce { founding: system.founding, roles: roles_in_force() },
+        Message::Probe { system },
+        Message::Ready { system },
+        Message::List(List { system, after: key.clone() }),
+        Message::Listed(Listed { system, after: Bytes::new(), keys: vec![key.clone(), key], is_end: true, removed: 9 }),
     ]
+}
+
+/// Node 4 takes the place of node 3.
+fn roles_in_force() -> RolesInForce {
+    let mut cluster = Builder::new(3, 1).joining(1).start();
+    let new = AddedNode { node: NodeId(4), context: Bytes::from_static(b"four:1") };
+    let change = cluster.change_roles(1, RolesChange::Replace { old: NodeId(3), new });
+    while !cluster.node(1).core().roles().is_joint() {
+        cluster.run(std::time::Duration::from_micros(1));
+    }
+    assert_eq!(cluster.node(1).roles_changed(change), None);
+    cluster.node(1).core().roles().clone()
 }
 
 #[test]
@@ -64,7 +91,7 @@ fn released_messages_are_read() {
 #[test]
 fn parts_that_do_not_make_a_message_are_refused() {
     expect_sections_counted(&messages());
-    let (system, removal) = (1, Removal { start: 1, number: 1 });
+    let (system, removal) = (System { founding: 1, epoch: 0 }, Removal { start: 1, number: 1 });
     let deleted = vec![(9, ballot(1, 1))];
     let short = Message::from_parts(Small::Remove { system, removal, deleted }, vec![Bytes::from_static(b"key")]);
     assert_eq!(short, Err(WireError::Malformed("length of keys")));
@@ -81,9 +108,9 @@ fn disk() -> Stream {
     cluster.node(2).disk.clone()
 }
 
-/// Version, no ballots of its own, age, floor and removed round, no required ages; three proposers. The quorum system
-/// follows.
-const STATE: &str = "01 0000000000000000 0000000000000000 0000000000000000 0000000000000000 0000
+/// Version, no ballots of its own, age, floor and removed round, nothing to erase, no required ages; the length of the
+/// roles of the founding, three proposers. The quorum system follows.
+const STATE: &str = "01 0000000000000000 0000000000000000 0000000000000000 0000000000000000 00 0000 4a00
     0300000000000000 0100000000000000 0200000000000000 0300000000000000";
 /// Version, ballot 2 of node 1 promised, ballot 1 accepted, version 1.1, checksum, a value, one past change, three
 /// bytes of key; the past change, key and value.
@@ -131,12 +158,12 @@ fn records_that_cannot_be_read_are_refused() {
     let malformed = RecoverError::State(StateError::Malformed);
     let newer = RecoverError::State(StateError::Version(2));
     let of_version_two = |bytes: &Bytes| Bytes::from([&[2], &bytes[1..]].concat());
-    for length in [0, 1, 34, 35, 42, 60] {
+    for length in [0, 1, 34, 36, 38, 42, 60] {
         let error = refused(&|disk| disk.state = disk.state.as_ref().map(|bytes| bytes.slice(..length)));
         assert_eq!(error, malformed, "{length} bytes of the state record");
     }
     assert_eq!(refused(&|disk| disk.state = disk.state.as_ref().map(of_version_two)), newer);
-    for (key, lengths) in [(0, vec![1, 16, 56, 57, 100, 103]), (1, vec![1, 16, 17])] {
+    for (key, lengths) in [(0, vec![1, 16, 56, 57, 100, 103]), (1, vec![1, 16])] {
         for length in lengths {
             let error = refused(&|disk| {
                 let cut = disk.newest()[&key].slice(..length);

@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_paxos::Ballot;
 use quorate_paxos::register::message::{
-    Accept, Accepted, AgeRaised, Nack, Prepare, Promise, Query, RaiseAge, Removal, Remove, Report, RequireAges,
+    Accept, Accepted, AgeRaised, List, Listed, Nack, Prepare, Promise, Query, RaiseAge, Removal, Remove, Report,
+    RequireAges,
 };
-use quorate_paxos::register::testing::{Calls, Cluster};
-use quorate_paxos::register::{Change, Command, Content, Message, RegisterObstacle};
-use quorate_protocol::{HaltReason, Input, NodeId, Now, Output, ProposalId, Protocol, Random, Signal, Standing};
+use quorate_paxos::register::testing::{Builder, Calls, Cluster};
+use quorate_paxos::register::{Change, Command, Content, Message, RegisterObstacle, RolesChange, RolesInForce, System};
+use quorate_protocol::{
+    HaltReason, Input, NodeId, Now, Output, ProposalId, Protocol, Random, ReadId, Signal, Standing,
+};
 
 use super::support::{KEY, accept, content, prepare, set_parked, three};
 use crate::support::{ballot, from_environment};
@@ -46,11 +49,12 @@ fn what_no_correct_peer_says_is_ignored_by_name() {
             Message::Accept(message)
         })
     };
-    assert_eq!(changed(|message| message.system += 1), ["other_system"]);
+    assert_eq!(changed(|message| message.system.founding += 1), ["other_system"]);
     assert_eq!(changed(|message| message.next = ballot(1, 2)), ["foreign_ballot"]);
     assert_eq!(changed(|message| message.next = ballot(3, 3)), ["foreign_ballot"]);
     assert_eq!(changed(|message| message.next = ballot(u64::MAX, 2)), ["absurd_ballot"]);
-    assert_eq!(changed(|message| message.key = Bytes::new()), ["key"]);
+    assert_eq!(changed(|message| message.system.epoch += 1), ["other_epoch"]);
+    assert_eq!(changed(|message| message.key = Bytes::new()), ["damaged"]);
     assert_eq!(changed(|message| message.key = vec![0; 2000].into()), ["key"]);
     assert_eq!(changed(|message| message.content.value = Some(vec![0; 2 << 20].into())), ["too_large"]);
     assert_eq!(changed(|message| message.content.value = Some(Bytes::from_static(b"other"))), ["damaged"]);
@@ -68,7 +72,7 @@ fn what_no_correct_peer_says_is_ignored_by_name() {
         assert_eq!(ignored(2, |_| answer.clone()), ["stale_answer"], "{answer:?}");
     }
     let removal = Removal { start: 1, number: 1 };
-    let system = three().node(1).core().config().system();
+    let system = three().node(1).core().system();
     let ages = vec![(NodeId(9), 1)];
     assert_eq!(
         ignored(2, |_| Message::RequireAges(RequireAges { system, removal, ages: ages.clone() })),
@@ -119,7 +123,7 @@ fn a_stranger_does_not_count() {
 fn both_sides_learn_of_other_roles() {
     let mut cluster = three();
     let Message::Prepare(mut message) = prepare(&cluster, ballot(1, 2)) else { unreachable!() };
-    message.system += 1;
+    message.system.founding += 1;
     hear(&mut cluster, 2, Message::Prepare(message));
     assert_eq!(cluster.node(1).core().explain(), [RegisterObstacle::OtherSystem(vec![NodeId(2)])]);
     cluster.run(Duration::from_millis(10));
@@ -130,15 +134,18 @@ fn both_sides_learn_of_other_roles() {
 /// or stops with a reason. The laws of other nodes are not looked at.
 #[test]
 fn no_message_makes_a_node_panic() {
+    let roles: Vec<RolesInForce> = (0..4).map(roles_of).collect();
     for seed in 0..from_environment("QUORATE_PAXOS_HOSTILE", 300) {
         let mut random = Random::new(seed);
         let cluster = three();
         let mut core = cluster.node(1).core().clone();
         for _ in 0..200 {
-            let message = any(&mut random, core.config().system());
+            let message = any(&mut random, core.system(), &roles);
             let from = NodeId(random.between(1, 5));
             core.handle(Now::default(), Input::Message { from, message });
             if random.between(0, 8) == 0 {
+                let change = RolesChange::Remove(NodeId(random.between(1, 5)));
+                core.handle(Now::default(), Input::Command(Command::ChangeRoles { id: ReadId(1), change }));
                 let id = ProposalId { sequence: random.next_u64(), ..ProposalId::default() };
                 core.handle(Now::default(), Input::Command(Command::Change { key: key(), id, change: Change::Delete }));
             }
@@ -152,7 +159,22 @@ fn no_message_makes_a_node_panic() {
     }
 }
 
-fn any(random: &mut Random, system: u32) -> Message {
+/// Roles of an epoch, as some group may have them.
+fn roles_of(epoch: u64) -> RolesInForce {
+    let mut cluster = Builder::new(3, 1).joining(1).start();
+    let changes = [RolesChange::Add(NodeId(4).into()), RolesChange::Remove(NodeId(1))];
+    for change in changes {
+        if cluster.node(2).core().roles().epoch() < epoch {
+            cluster.change_roles(2, change);
+            while cluster.node(2).core().roles().epoch() < epoch && cluster.node(2).core().roles_to_come().is_some() {
+                cluster.run(Duration::from_micros(1));
+            }
+        }
+    }
+    cluster.node(2).core().roles().clone()
+}
+
+fn any(random: &mut Random, system: System, roles: &[RolesInForce]) -> Message {
     let mut ballot = || Ballot { round: random.between(0, 6), node: NodeId(random.between(1, 4)) };
     let (one, two, three) = (ballot(), ballot(), ballot());
     let value = [None, Some(&b"one"[..]), Some(b"two")][usize::try_from(random.between(0, 3)).expect("small")];
@@ -160,7 +182,21 @@ fn any(random: &mut Random, system: u32) -> Message {
     let accepted = (random.between(0, 2) == 0).then(|| (two, content.clone()));
     let removal = Removal { start: random.between(0, 2), number: random.between(0, 3) };
     let (age, number, start) = (random.between(0, 3), random.between(0, 3), random.between(0, 2));
-    match random.between(0, 14) {
+    let epoch = random.between(0, 3);
+    let system = if random.between(0, 3) == 0 { System { epoch, ..system } } else { system };
+    match random.between(0, 20) {
+        14 => Message::Behind { system },
+        15 => Message::InForce {
+            founding: system.founding,
+            roles: roles[usize::try_from(random.between(0, 4)).expect("small")].clone(),
+        },
+        16 => Message::Probe { system },
+        17 => Message::Ready { system },
+        18 => Message::List(List { system, after: key() }),
+        19 => {
+            let (after, is_end) = (Bytes::new(), random.between(0, 2) == 0);
+            Message::Listed(Listed { system, after, keys: vec![key()], is_end, removed: number })
+        }
         0 => Message::Prepare(Prepare { system, age, key: key(), ballot: one }),
         1 => Message::Promise(Promise { key: key(), ballot: one, removed: number, accepted }),
         2 | 3 => {

@@ -7,6 +7,7 @@ mod history;
 mod hostile;
 mod outcomes;
 mod random;
+mod roles;
 mod rows;
 #[cfg(feature = "server")]
 mod server;

@@ -1,12 +1,14 @@
 //! Clusters under random faults: every law after every step, what applications saw, then progress after healing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_paxos::QuorumSystem;
 use quorate_paxos::register::testing::{Answers, Builder, Calls, Cluster, Records, Setup};
 use quorate_paxos::register::{
-    Change, ChangeOutcome, Expected, Functions, ReadOutcome, ResolveOutcome, Roles, Settings, Trace, Version,
+    Change, ChangeOutcome, Expected, Functions, ReadOutcome, Register, ResolveOutcome, Roles, RolesChange,
+    RolesOutcome, RolesRefusal, Settings, Trace, Version,
 };
 use quorate_protocol::testing::{Faults, PowerCut};
 use quorate_protocol::{Input, NodeId, ProposalId, ReadId, Signal, StorageLevel};
@@ -33,6 +35,10 @@ struct Run {
     open: Vec<Open>,
     /// Changes whose outcome is unknown: register, number and trace.
     unknown: Vec<(usize, usize, Trace)>,
+    /// The changes of the roles that may get an answer.
+    changes: Vec<(u64, ReadId)>,
+    /// True if the roles change.
+    is_changing: bool,
     reached: Reached,
 }
 
@@ -59,9 +65,11 @@ fn roles(seed: u64) -> Roles {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    /// A cluster. If its roles change, three more nodes wait for one.
+    fn new(seed: u64, is_changing: bool) -> Self {
         let roles = roles(seed);
         let nodes = roles.proposers().iter().map(|node| node.0).max().expect("there are some");
+        let joining = if is_changing { 3 } else { 0 };
         let settings = Settings {
             value_bytes_max: 256,
             commands_max: 6,
@@ -75,7 +83,7 @@ impl Run {
         };
         let functions = Functions::default().with("append", append);
         let setup = Setup { roles: Some(roles), functions, settings };
-        let mut cluster = Builder::new(nodes, seed).settings(setup).start();
+        let mut cluster = Builder::new(nodes, seed).joining(joining).settings(setup).start();
         cluster.faults = Faults {
             loss_percent: cluster.choose(20),
             duplicate_percent: cluster.choose(30),
@@ -87,7 +95,8 @@ impl Run {
         };
         let nodes = cluster.nodes.keys().map(|node| node.0).collect();
         let histories = KEYS.map(|_| Vec::new()).to_vec();
-        Self { cluster, nodes, histories, open: Vec::new(), unknown: Vec::new(), reached: Reached::new() }
+        let (open, unknown, changes, reached) = (Vec::new(), Vec::new(), Vec::new(), Reached::new());
+        Self { cluster, nodes, histories, open, unknown, changes, is_changing, reached }
     }
 
     fn pick(&mut self, count: usize) -> usize {
@@ -102,6 +111,7 @@ impl Run {
                 let left = [PowerCut::Lost, PowerCut::StateAlone, PowerCut::Whole][self.pick(3)];
                 self.cluster.crash_leaving(node, left);
                 self.open.retain(|open| open.node != node);
+                self.changes.retain(|(of, _)| *of != node);
             }
             2..=5 => self.restart_if_down(node),
             6 if node != other => self.cluster.cut(node, other),
@@ -114,11 +124,47 @@ impl Run {
             17 => self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough))),
             _ if self.cluster.node(node).core.is_none() => {}
             18 | 19 if !self.unknown.is_empty() => self.resolve(node),
+            20 | 21 if self.is_changing => self.change_roles(node),
             _ => self.command(node),
         }
         let pause = self.cluster.choose(60);
         self.cluster.run(Duration::from_millis(pause));
         self.look();
+    }
+
+    /// One to four of all nodes get the roles.
+    fn change_roles(&mut self, node: u64) {
+        let count = 1 + self.pick(4);
+        let chosen: BTreeSet<usize> = (0..count).map(|_| self.pick(self.nodes.len())).collect();
+        let chosen = chosen.into_iter().map(|at| NodeId(self.nodes[at]));
+        let roles = Roles::of(QuorumSystem::majority(chosen).expect("distinct"));
+        let change = self.cluster.change_roles(node, RolesChange::To(roles));
+        self.changes.push((node, change));
+    }
+
+    /// Notes what became of changes of the roles.
+    fn look_at_changes(&mut self) {
+        for (node, change) in std::mem::take(&mut self.changes) {
+            let name = match self.cluster.node(node).roles_changed(change) {
+                None => {
+                    self.changes.push((node, change));
+                    continue;
+                }
+                Some(RolesOutcome::Done { .. }) => "roles changed",
+                Some(RolesOutcome::UnderWay { .. }) => "change under way",
+                Some(RolesOutcome::NotTried(RolesRefusal::Overtaken)) => "change overtaken",
+                Some(RolesOutcome::NotTried(_)) => "change not tried",
+                Some(_) => "change unknown",
+            };
+            *self.reached.entry(name).or_default() += 1;
+        }
+    }
+
+    /// A node that carries out commands, and all that have a role, as the node with the newest roles knows them.
+    fn proposer_and_members(&self) -> (u64, BTreeSet<NodeId>) {
+        let cores = self.cluster.nodes.values().filter_map(|node| node.core.as_ref());
+        let newest = cores.map(Register::roles).max_by_key(|roles| roles.epoch()).expect("a node that runs");
+        (newest.proposers().first().expect("there are some").0, newest.members())
     }
 
     fn command(&mut self, node: u64) {
@@ -169,6 +215,7 @@ impl Run {
 
     /// Notes the answers since the last look.
     fn look(&mut self) {
+        self.look_at_changes();
         let now = self.cluster.now();
         for open in std::mem::take(&mut self.open) {
             let node = self.cluster.node(open.node);
@@ -220,7 +267,7 @@ impl Run {
             self.cluster.release_disk(node);
             self.cluster.input(NodeId(node), Input::Signal(Signal::Storage(StorageLevel::Enough)));
         }
-        self.cluster.run(Duration::from_secs(5));
+        self.cluster.run(if self.is_changing { Duration::from_mins(3) } else { Duration::from_secs(5) });
         self.look();
         for node in self.nodes.clone() {
             self.command(node);
@@ -230,18 +277,24 @@ impl Run {
         assert!(self.open.is_empty(), "every command has an answer");
         let removed = self.cluster.nodes.values().map(|node| node.disk.node_state().removed).max();
         *self.reached.entry("removed").or_default() += u64::from(removed > Some(0));
-        let deleted = KEYS.map(|key| self.cluster.delete(self.nodes[0], key));
+        let (proposer, members) = self.proposer_and_members();
+        let deleted = KEYS.map(|key| self.cluster.delete(proposer, key));
         self.cluster.run(Duration::from_mins(5));
         for id in deleted {
-            let outcome = self.cluster.node(self.nodes[0]).changed(id);
+            let outcome = self.cluster.node(proposer).changed(id);
             assert!(matches!(outcome, Some(ChangeOutcome::Done(_))), "it is deleted: {outcome:?}");
         }
         for (node, state) in &self.cluster.nodes {
             assert_eq!(state.halted, None, "node {node} did not stop");
             let status = state.core().status();
             let left = KEYS.map(|key| state.core().register(key));
-            let is_removed = (status.registers, status.waiting) == (0, 0);
-            assert!(is_removed, "node {node} has removed what was deleted: {status:?} {left:?}");
+            // The register of the roles stays, and so does what nodes had when they lost their roles.
+            let registers = usize::from(self.is_changing);
+            let is_removed = status.registers <= registers && status.waiting == 0 && !status.is_joint;
+            assert!(
+                !members.contains(node) || is_removed,
+                "node {node} has removed what was deleted: {status:?} {left:?}"
+            );
         }
         let before = self.cluster.traffic().messages;
         self.cluster.run(Duration::from_mins(10));
@@ -260,10 +313,33 @@ impl Run {
 
 #[test]
 fn laws_hold_under_random_faults_and_life_returns() {
+    let expected = [
+        ("done", 2_500),
+        ("read", 1_300),
+        ("conflict", 300),
+        ("unknown", 80),
+        ("took effect", 25),
+        ("not applied", 8),
+        ("forgotten", 5),
+        ("done before", 25),
+        ("removed", 130),
+    ];
+    run_all(false, &expected);
+}
+
+/// The same while acceptors and proposers change.
+#[test]
+fn laws_hold_while_the_roles_change() {
+    let expected =
+        [("done", 1_000), ("read", 500), ("roles changed", 120), ("change under way", 10), ("change overtaken", 3)];
+    run_all(true, &expected);
+}
+
+fn run_all(is_changing: bool, expected: &[(&str, u64)]) {
     let mut reached = Reached::new();
     for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| {
-            let mut run = Run::new(seed);
+            let mut run = Run::new(seed, is_changing);
             for _ in 0..80 {
                 run.step();
             }
@@ -278,18 +354,7 @@ fn laws_hold_under_random_faults_and_life_returns() {
     if seeds().count() < 300 {
         return;
     }
-    let expected = [
-        ("done", 2_500),
-        ("read", 1_300),
-        ("conflict", 300),
-        ("unknown", 80),
-        ("took effect", 25),
-        ("not applied", 8),
-        ("forgotten", 5),
-        ("done before", 25),
-        ("removed", 130),
-    ];
     for (name, least) in expected {
-        assert!(reached.get(name).is_some_and(|count| *count >= least), "{name} is reached: {reached:?}");
+        assert!(reached.get(name).is_some_and(|count| count >= least), "{name} is reached: {reached:?}");
     }
 }

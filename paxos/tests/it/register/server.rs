@@ -1,13 +1,15 @@
 //! Registers as a group of a node: each caller gets its answer.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use quorate_paxos::register::{
-    Change, ChangeOutcome, CommandRefusal, Event, Functions, ReadOutcome, Registers, Settings, host,
+    AddedNode, Change, ChangeOutcome, CommandRefusal, Event, Functions, ReadOutcome, Registers, RolesChange,
+    RolesOutcome, RolesRefusal, Settings, host,
 };
 use quorate_paxos::runtime::GroupStart;
-use quorate_paxos::runtime::group::{CallId, Group, GroupInput, GroupOutput, Reply};
+use quorate_paxos::runtime::group::{CallId, Group, GroupInput, GroupOutput, Members, Reply};
 use quorate_protocol::testing::Stream;
 use quorate_protocol::{
     ClusterId, Configuration, GroupId, Identity, Incarnation, Instant, NodeId, Now, PersistFailure, SessionId, Signal,
@@ -36,13 +38,15 @@ struct Alone {
     group: Box<dyn Group>,
     disk: Stream,
     replies: Vec<(CallId, Reply)>,
+    /// The members as the node was told last, and those that count.
+    members: Option<(Members, BTreeSet<NodeId>)>,
 }
 
 impl Alone {
     fn new(disk: Stream, nodes: u64) -> Self {
         let functions = Functions::default().with("append", append);
         let group = host(start(&disk, nodes), functions, Settings::default()).expect("it opens");
-        let mut alone = Self { group, disk, replies: Vec::new() };
+        let mut alone = Self { group, disk, replies: Vec::new(), members: None };
         let standing = Signal::PeerStanding { node: NodeId(1), standing: Standing::Member };
         alone.input(GroupInput::Signal(standing));
         alone
@@ -66,6 +70,7 @@ impl Alone {
                     self.group.handle(Now::default(), GroupInput::Signal(Signal::Persisted(ticket)));
                 }
                 GroupOutput::Reply { call, reply } => self.replies.push((call, reply)),
+                GroupOutput::Members { contexts, membership } => self.members = Some((contexts, membership.voters)),
                 _ => {}
             }
         }
@@ -105,6 +110,37 @@ fn each_caller_gets_its_answer() {
     let mut again = Alone::new(disk, 3);
     let roles = again.registers().core().expect("served").config().roles().clone();
     assert_eq!(roles.proposers().len(), 1, "it keeps the roles with which it was founded");
+}
+
+/// A node that is to get a role is reached before it has one, and counts once it has.
+#[test]
+fn a_node_that_is_added_is_told_to_the_node() {
+    let mut alone = Alone::new(Stream::default(), 1);
+    let one = BTreeSet::from([NodeId(1)]);
+    assert_eq!(alone.members, Some((BTreeSet::from([(NodeId(1), Bytes::new())]), one.clone())));
+    let added = AddedNode { node: NodeId(2), context: Bytes::from_static(b"two:1") };
+    alone.registers().change_roles(Now::default(), CallId(1), RolesChange::Add(added.clone()));
+    alone.poll();
+    let both = BTreeSet::from([(NodeId(1), Bytes::new()), (NodeId(2), added.context)]);
+    assert_eq!(alone.members, Some((both, one.clone())));
+    assert!(alone.registers().take(CallId(1)).is_none(), "it waits for the new node");
+    let late = Now { instant: Instant::ZERO.after(std::time::Duration::from_mins(1)), wall_ms: 0 };
+    alone.group.handle(late, GroupInput::Signal(Signal::Timeout));
+    alone.poll();
+    let refused = RolesOutcome::NotTried(RolesRefusal::NotReady(vec![NodeId(2)]));
+    let answer = alone.registers().take(CallId(1));
+    assert!(matches!(answer, Some(Event::RolesChanged { outcome, .. }) if outcome == refused));
+    assert_eq!(alone.members, Some((BTreeSet::from([(NodeId(1), Bytes::new())]), one)));
+}
+
+#[test]
+fn a_node_that_joins_has_no_role() {
+    let identity = Identity { cluster: ClusterId(1), node: NodeId(9), incarnation: Incarnation(9) };
+    let start = GroupStart { identity, ..start(&Stream::default(), 3) };
+    let group = host(start, Functions::default(), Settings::default()).expect("it opens");
+    let group: &dyn Any = &*group;
+    let core = group.downcast_ref::<Registers>().and_then(Registers::core).expect("served");
+    assert!(!core.roles().contains(NodeId(9)) && core.roles().contains(NodeId(3)));
 }
 
 #[test]

@@ -24,12 +24,12 @@ pub(crate) fn content(key: &[u8], version: Ballot, value: Option<&'static [u8]>)
 }
 
 pub(crate) fn prepare(cluster: &Cluster, ballot: Ballot) -> Message {
-    let system = cluster.node(1).core().config().system();
+    let system = cluster.node(1).core().system();
     Message::Prepare(Prepare { system, age: 0, key: Bytes::from_static(KEY), ballot })
 }
 
 pub(crate) fn accept(cluster: &Cluster, ballot: Ballot, value: &'static [u8]) -> Message {
-    let system = cluster.node(1).core().config().system();
+    let system = cluster.node(1).core().system();
     let content = content(KEY, ballot, Some(value));
     Message::Accept(Accept { system, age: 0, key: Bytes::from_static(KEY), ballot, next: ballot, content })
 }

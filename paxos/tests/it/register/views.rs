@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_paxos::register::message::{RaiseAge, Removal};
 use quorate_paxos::register::testing::{Builder, Calls, Cluster};
-use quorate_paxos::register::{Change, Command, Message, Register, Settings};
+use quorate_paxos::register::{Change, Command, Message, Register, RolesChange, Settings};
 use quorate_protocol::testing::{Alike, PowerCut};
 use quorate_protocol::{Input, NodeId, Output, PersistFailure, ProposalId, Protocol, ReadId, Signal, Standing};
 
@@ -24,7 +24,7 @@ fn equal_views_react_alike() {
             copy_max: 1,
             ..Settings::default()
         };
-        let mut cluster = Builder::new(3, seed).settings(settings.into()).start();
+        let mut cluster = Builder::new(3, seed).joining(1).settings(settings.into()).start();
         let mut messages: Vec<(NodeId, Message)> = Vec::new();
         for _ in 0..30 {
             act(&mut cluster, &mut messages);
@@ -62,6 +62,11 @@ fn act(cluster: &mut Cluster, messages: &mut Vec<(NodeId, Message)>) {
         11 => cluster.input(NodeId(node), Input::Signal(Signal::CompactRequested)),
         12 => cluster.input(NodeId(node), Input::Signal(Signal::Unreachable(NodeId(other)))),
         13 => cluster.input(NodeId(node), Input::Signal(Signal::PeerAlive(NodeId(other)))),
+        14 => {
+            let change =
+                if node == 1 { RolesChange::Add(NodeId(4).into()) } else { RolesChange::Remove(NodeId(other)) };
+            cluster.change_roles(node, change);
+        }
         _ => {
             // The next deadline passes.
             let due = cluster.nodes.values().filter_map(|state| state.core.as_ref()?.deadline()).min();
@@ -85,7 +90,7 @@ fn inputs(core: &Register, messages: &[(NodeId, Message)]) -> Vec<Input<Register
         Input::Signal(Signal::PeerAlive(NodeId(2))),
         Input::Signal(Signal::Unreachable(NodeId(2))),
     ];
-    let system = core.config().system();
+    let system = core.system();
     let raise = RaiseAge { system, removal: Removal { start: 1, number: 1 }, round: 3000 };
     inputs.push(Input::Message { from: NodeId(2), message: Message::RaiseAge(raise) });
     for node in [NodeId(1), NodeId(2), NodeId(3)] {
