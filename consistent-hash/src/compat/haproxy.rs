@@ -80,10 +80,13 @@ fn wt6(key: &[u8]) -> u32 {
 /// its position in the list, counted from 1.
 pub(super) fn numbers(given: &[Option<u32>]) -> alloc::vec::Vec<u32> {
     let mut taken: alloc::collections::BTreeSet<u32> = given.iter().copied().flatten().collect();
+    // Numbers below this one are taken, from the place of the last search on.
+    let mut next = 1;
     let number = |(place, given): (u32, &Option<u32>)| {
         given.unwrap_or_else(|| {
-            let free = (place..=u32::MAX).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
+            let free = (next.max(place)..=u32::MAX).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
             taken.insert(free);
+            next = free.saturating_add(1);
             free
         })
     };
@@ -100,6 +103,10 @@ mod tests {
         assert_eq!(numbers(&[Some(2), None, None]), [2, 3, 4]);
         assert_eq!(numbers(&[None, Some(1), None, Some(3)]), [2, 1, 4, 3]);
         assert_eq!(numbers(&[None, None]), [1, 2]);
+        // All low numbers are taken by the last servers; a search from the start for each would take minutes.
+        let half = 200_000;
+        let given: alloc::vec::Vec<_> = (0..half).map(|_| None).chain((1..=half).map(Some)).collect();
+        assert_eq!(numbers(&given)[..half as usize], (half + 1..=2 * half).collect::<alloc::vec::Vec<_>>());
     }
 
     #[test]

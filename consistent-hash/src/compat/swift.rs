@@ -1,6 +1,7 @@
 //! The ring of OpenStack Swift: a table assigns partitions to devices, and a walk over it finds handoffs.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -273,7 +274,7 @@ impl Seen {
 
 /// The tiers of devices as small numbers, and the number of different values of each tier.
 fn tiers<'a>(devices: impl Iterator<Item = Option<&'a SwiftDevice>>) -> (Vec<[u32; 3]>, [usize; 3]) {
-    let mut known: [Vec<(u32, u32, &str)>; 3] = Default::default();
+    let mut known: [BTreeMap<(u32, u32, &str), u32>; 3] = Default::default();
     let mut all = Vec::new();
     for device in devices {
         let mut numbers = [0; 3];
@@ -281,11 +282,8 @@ fn tiers<'a>(devices: impl Iterator<Item = Option<&'a SwiftDevice>>) -> (Vec<[u3
             let names =
                 [(device.region, 0, ""), (device.region, device.zone, ""), (device.region, device.zone, &*device.ip)];
             for ((number, known), name) in numbers.iter_mut().zip(&mut known).zip(names) {
-                let place = known.iter().position(|other| *other == name).unwrap_or_else(|| {
-                    known.push(name);
-                    known.len() - 1
-                });
-                *number = u32::try_from(place).expect("there are no more tiers than devices");
+                let next = u32::try_from(known.len()).expect("there are no more tiers than devices");
+                *number = *known.entry(name).or_insert(next);
             }
         }
         all.push(numbers);

@@ -49,6 +49,9 @@ impl History {
             if lines.read_line(&mut line).map_err(HistoryError::Io)? == 0 {
                 break;
             }
+            if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len_utf8());
+            }
             let content = line[start..].trim();
             match Form::of(content) {
                 // Blank lines at the start are kept, so that later lines are numbered correctly.
@@ -141,6 +144,9 @@ impl Form {
         })
     }
 }
+
+/// Some editors put it before the first line.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Writes events as the lines of a history file.
 ///

@@ -37,6 +37,7 @@ fn in_every_form(found: &str) -> Vec<String> {
         of_maps.join("\n").replace("{:process", "#jepsen.history.Op{:time 17, :error [:x \"y\"], :process"),
         log.join("\n"),
         log.join("\n").replace('\t', "    "),
+        format!("\u{feff}{}", of_maps.join("\r\n")),
         format!("INFO  jepsen.core - Worker 1 starting\n{}\nINFO  jepsen.core - all done", log.join("\n")),
     ]
 }

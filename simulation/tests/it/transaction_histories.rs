@@ -155,6 +155,37 @@ fn an_element_is_appended_once() {
     assert!(error.starts_with("line 3: 1 is appended to list \"x\" as in line 1"), "{error}");
 }
 
+/// Elle's history `huge-scc.edn` in small: a stale read closes a knot with hundreds of dependencies that go forward.
+#[test]
+fn a_stale_read_is_found_in_a_large_knot() {
+    let mut steps = vec![json!([["append", "x", 1], ["append", "k0", 1]]), json!([["r", "x", [1]]])];
+    steps.extend((1..400).map(|i| json!([["append", format!("k{i}"), 1], ["r", format!("k{}", i + 1), []]])));
+    steps.extend([json!([["append", "k400", 1], ["r", "x", []]]), json!([["r", "k400", [1]]])]);
+    steps.extend((1..400).map(|i| json!([["r", format!("k{i}"), [1]]])));
+    let each = |(number, steps): (u64, &Value)| {
+        let at = 10 * number;
+        transaction(number, at, at + 1, EventKind::Ok, steps.clone())
+    };
+    let judged = judge((0..).zip(&steps).flat_map(each).collect());
+    assert_eq!(short_names(&judged), ["G-single-item-realtime"], "{judged}");
+    assert!(judged.findings[0].explanation.contains("found nothing in x"), "{judged}");
+}
+
+/// A thousand contradictions of one kind do not hide those of another, or a cycle.
+#[test]
+fn many_contradictions_of_a_kind_are_counted() {
+    let garbage: Vec<u64> = (1..=1000).collect();
+    let mut transactions = vec![json!([["r", "g", garbage]]), json!([["append", "i", 1], ["r", "i", []]])];
+    transactions.extend([json!([["append", "x", 1], ["r", "y", []]]), json!([["append", "y", 1], ["r", "x", []]])]);
+    let judged = judge(at_once(&transactions));
+    let mut names = short_names(&judged);
+    names.dedup();
+    assert_eq!(names, ["garbage read", "internal", "G2-item"]);
+    assert_eq!(short_names(&judged).iter().filter(|name| **name == "garbage read").count(), 4);
+    let text = judged.to_string();
+    assert!(text.contains("g was read with 4 in it, which nobody appended.\n  And 996 more of this kind.\n"), "{text}");
+}
+
 #[test]
 fn failed_transactions_must_not_be_seen() {
     let append = json!([["append", "x", 1]]);
@@ -179,6 +210,11 @@ fn reads_of_unknown_transactions_count_if_they_took_effect() {
     assert_eq!(names(&judged), ["G-single-item-realtime, stale read"], "{judged}");
     let fresh = json!([["r", "x", [1]], ["append", "y", 7]]);
     assert_eq!(judge([append.clone(), lost(fresh), seen.clone()].concat()).verdict(), Verdict::Holds);
+    // What a later read does not find, though another did, is stale.
+    let unseen = transaction(4, 7, 8, EventKind::Ok, json!([["r", "y", []]]));
+    let asked_only = transaction(2, 3, 4, EventKind::Info, json!([["append", "y", 7]]));
+    let judged = judge([asked_only, seen.clone(), unseen].concat());
+    assert_eq!(names(&judged), ["G-single-item-realtime, stale read"], "{judged}");
     // Nobody saw what it appended: it need never have happened. What an end without reads says, says nothing.
     assert_eq!(judge([append.clone(), lost(stale.clone())].concat()).verdict(), Verdict::Holds);
     let [call, mut end] = lost(stale);

@@ -65,6 +65,32 @@ fn files_from_windows_place_the_same_keys() {
     assert!(numeric.unwrap().starts_with("1\t"));
 }
 
+/// Files that would take very long or much memory if each part were compared with all others.
+#[test]
+fn large_configurations_are_read_or_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ring.gz");
+    let swift = |part_shift: u32, devices: u16, table: &[u8]| {
+        let device = |i| format!(r#"{{"ip":"{i}","port":1,"device":"d","zone":1,"weight":1}}"#);
+        let devices = (0..devices).map(device).collect::<Vec<_>>().join(",");
+        let header = format!(r#"{{"part_shift":{part_shift},"devs":[{devices}]}}"#);
+        let length = u32::try_from(header.len()).unwrap().to_be_bytes();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &[b"R1NG\0\x01", &length[..], header.as_bytes(), table].concat())
+            .unwrap();
+        fs::write(&path, packed.finish().unwrap()).unwrap();
+        ring(&[("keys", "key\n")], &format!("owners --config {} --format swift --keys @keys", path.display()))
+    };
+    // A table of 65,536 partitions on as many devices, each at an address of its own.
+    let table: Vec<u8> = (0..u16::MAX).chain([0]).flat_map(u16::to_le_bytes).collect();
+    assert!(swift(16, u16::MAX, &table).unwrap().starts_with("key\tr1z1-"));
+    let refused = swift(31, 1, &[0; 4 * 257]).unwrap_err();
+    assert!(refused.ends_with("the ring has more than 256 replicas, which is all that is read"), "{refused}");
+    let quotes = format!("a:\n  {}\n", "\"#".repeat(500_000));
+    let refused = ring(&[("file", &quotes)], "owners --config @file --format twemproxy --keys @file").unwrap_err();
+    assert!(refused.contains("is not a setting"), "{}", &refused[..60]);
+}
+
 #[test]
 fn every_algorithm_owns_balances_moves_and_draws() {
     let keys: String = (0..50).map(|i| format!("key-{i}\n")).collect();

@@ -38,7 +38,7 @@ pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Option<Vec<Fi
     let transactions = Transactions::new(calls);
     budget.charge(transactions.size()).ok()?;
     let observations = Observations::new(&transactions);
-    let mut findings = observations.findings.clone();
+    let mut findings = observations.findings();
     let graph = Graph::new(&transactions, &observations);
     for cycle in cycles::find(&graph, budget) {
         findings.push(Finding {
@@ -47,8 +47,5 @@ pub(super) fn judge(calls: &[&Call], budget: &mut SearchBudget) -> Option<Vec<Fi
             picture: Some(picture::of(&transactions, &cycle)),
         });
     }
-    findings.truncate(FINDINGS_MAX);
     Some(findings)
 }
-
-const FINDINGS_MAX: usize = 16;

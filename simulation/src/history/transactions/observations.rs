@@ -1,6 +1,7 @@
 //! Information that reads contain about each list, and its contradictions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use super::super::finding::Finding;
 use super::super::pairing::CallOutcome;
@@ -16,8 +17,8 @@ pub(super) struct Observations {
     pub(super) longest: BTreeMap<usize, Vec<usize>>,
     /// For each committed transaction, the lists that it found without its own appends: key and length.
     pub(super) reads: Vec<Vec<(usize, usize)>>,
-    /// Contradictions.
-    pub(super) findings: Vec<Finding>,
+    /// Contradictions: of each kind the first few, and the number of all.
+    contradictions: BTreeMap<&'static str, (Vec<String>, usize)>,
 }
 
 impl Observations {
@@ -27,7 +28,7 @@ impl Observations {
             appended_by: BTreeMap::new(),
             longest: BTreeMap::new(),
             reads: vec![Vec::new(); transactions.list.len()],
-            findings: Vec::new(),
+            contradictions: BTreeMap::new(),
         };
         observations.note_appends(transactions);
         observations.commit_seen(transactions);
@@ -43,8 +44,24 @@ impl Observations {
         observations
     }
 
-    fn find(&mut self, name: &str, explanation: &str) {
-        self.findings.push(Finding::new(name, format!("  {explanation}")));
+    /// The contradictions, those of one kind together.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (name, (told, all)) in &self.contradictions {
+            findings.extend(told.iter().map(|explanation| Finding::new(*name, format!("  {explanation}"))));
+            if let Some(last) = findings.last_mut().filter(|_| told.len() < *all) {
+                _ = write!(last.explanation, "\n  And {} more of this kind.", all - told.len());
+            }
+        }
+        findings
+    }
+
+    fn find(&mut self, name: &'static str, explanation: impl FnOnce() -> String) {
+        let (told, all) = self.contradictions.entry(name).or_default();
+        *all += 1;
+        if told.len() < TOLD_MAX {
+            told.push(explanation());
+        }
     }
 
     fn note_appends(&mut self, transactions: &Transactions<'_>) {
@@ -101,16 +118,16 @@ impl Observations {
             let Step::Read { key, list } = step else { continue };
             let (other, longer) = longest[key];
             if !longer.starts_with(list) {
-                let (one, two) = (transactions.name(number), transactions.name(other));
-                let (list, longer) = (transactions.list_words(list), transactions.list_words(longer));
-                let key = &transactions.keys[*key];
-                contradictions.push(format!(
-                    "{one} read {key} as {list}, {two} as {longer}: neither is the beginning of the other."
-                ));
+                contradictions.push((number, other, *key, list, longer));
             }
         }
-        for contradiction in contradictions {
-            self.find("incompatible-order, lists that do not continue each other", &contradiction);
+        for (number, other, key, list, longer) in contradictions {
+            self.find("incompatible-order, lists that do not continue each other", || {
+                let (one, two) = (transactions.name(number), transactions.name(other));
+                let (list, longer) = (transactions.list_words(list), transactions.list_words(longer));
+                let key = &transactions.keys[key];
+                format!("{one} read {key} as {list}, {two} as {longer}: neither is the beginning of the other.")
+            });
         }
         self.longest = longest.into_iter().map(|(key, (_, list))| (key, list.clone())).collect();
     }
@@ -134,15 +151,16 @@ impl Observations {
                 list[..before].iter().any(|element| self.appended_by.get(&(key, *element)) == Some(&reader))
             });
             let Some(before) = before.filter(|_| is_same && !has_own) else {
-                let (name, list) = (transactions.name(reader), transactions.list_words(list));
-                let key = &transactions.keys[key];
+                let read = || {
+                    let (name, list) = (transactions.name(reader), transactions.list_words(list));
+                    format!("{name} read {} as {list}", transactions.keys[key])
+                };
                 if is_same && has_own {
-                    let text = format!("{name} read {key} as {list}, with what it only appended later.");
-                    self.find("future-read, a read of what is appended later", &text);
+                    let text = || format!("{}, with what it only appended later.", read());
+                    self.find("future-read, a read of what is appended later", text);
                 } else {
-                    let text =
-                        format!("{name} read {key} as {list}, which is not what it had found and appended itself.");
-                    self.find("internal, a transaction that contradicts itself", &text);
+                    let text = || format!("{}, which is not what it had found and appended itself.", read());
+                    self.find("internal, a transaction that contradicts itself", text);
                 }
                 continue;
             };
@@ -163,10 +181,11 @@ impl Observations {
             _ => None,
         });
         if newest != Some(*last) {
-            let (name, other) = (transactions.name(reader), transactions.name(writer));
-            let (list, key) = (transactions.list_words(list), &transactions.keys[key]);
-            let text = format!("{name} read {key} as {list}, which ends in the middle of what {other} appended.");
-            self.find("G1b, intermediate read", &text);
+            self.find("G1b, intermediate read", || {
+                let (name, other) = (transactions.name(reader), transactions.name(writer));
+                let (list, key) = (transactions.list_words(list), &transactions.keys[key]);
+                format!("{name} read {key} as {list}, which ends in the middle of what {other} appended.")
+            });
         }
     }
 
@@ -175,25 +194,21 @@ impl Observations {
         for (key, list) in self.longest.clone() {
             let mut seen = BTreeSet::new();
             for element in list {
-                let (name, key_name) = (&transactions.elements[element], &transactions.keys[key]);
+                let read = || {
+                    let (name, key) = (&transactions.elements[element], &transactions.keys[key]);
+                    format!("{key} was read with {name} in it")
+                };
                 if !seen.insert(element) {
-                    self.find(
-                        "duplicate-elements, an element read twice",
-                        &format!("{key_name} was read with {name} in it twice."),
-                    );
+                    self.find("duplicate-elements, an element read twice", || format!("{} twice.", read()));
                 }
                 let Some(writer) = self.appended_by.get(&(key, element)).copied() else {
-                    self.find(
-                        "garbage read",
-                        &format!("{key_name} was read with {name} in it, which nobody appended."),
-                    );
+                    self.find("garbage read", || format!("{}, which nobody appended.", read()));
                     continue;
                 };
                 if transactions.list[writer].call.outcome == CallOutcome::Fail {
                     let writer = transactions.name(writer);
-                    let text =
-                        format!("{key_name} was read with {name} in it, which {writer} appended, and that failed.");
-                    self.find("G1a, aborted read", &text);
+                    let text = || format!("{}, which {writer} appended, and that failed.", read());
+                    self.find("G1a, aborted read", text);
                 }
             }
         }
@@ -209,10 +224,11 @@ impl Observations {
                     (CallOutcome::Fail, _) => failed = Some(writer),
                     (CallOutcome::Unknown, _) | (CallOutcome::Ok, None) => {}
                     (CallOutcome::Ok, Some(other)) => {
-                        let (one, two) = (transactions.name(other), transactions.name(writer));
-                        let key = &transactions.keys[key];
-                        let text = format!("{two} appended to {key} behind what {one} had appended, and that failed.");
-                        self.find("dirty-update, an update of what failed", &text);
+                        self.find("dirty-update, an update of what failed", || {
+                            let (one, two) = (transactions.name(other), transactions.name(writer));
+                            let key = &transactions.keys[key];
+                            format!("{two} appended to {key} behind what {one} had appended, and that failed.")
+                        });
                         failed = None;
                     }
                 }
@@ -244,10 +260,14 @@ impl Observations {
             }
         }
         for (key, length, one, two) in lost {
-            let (one, two) = (transactions.name(one), transactions.name(two));
-            let (key, what) = (&transactions.keys[key], if length == 0 { "nothing" } else { "the same" });
-            let text = format!("{one} and {two} both found {what} in {key}, and both appended to it.");
-            self.find("lost-update, two updates of what both had read", &text);
+            self.find("lost-update, two updates of what both had read", || {
+                let (one, two) = (transactions.name(one), transactions.name(two));
+                let (key, what) = (&transactions.keys[key], if length == 0 { "nothing" } else { "the same" });
+                format!("{one} and {two} both found {what} in {key}, and both appended to it.")
+            });
         }
     }
 }
+
+/// Number of contradictions of a kind that are put into words.
+const TOLD_MAX: usize = 4;

@@ -81,6 +81,9 @@ pub(super) fn read(file: &File<'_>, prefix: &[u8], suffix: &[u8]) -> Result<Buil
         let pair = [pair[0], pair[1]];
         u32::from(if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
     };
+    if table.len().div_ceil(2 << power) > REPLICAS_MAX {
+        return Err(file.refuse(format!("the ring has more than {REPLICAS_MAX} replicas, which is all that is read")));
+    }
     let rows: Vec<Vec<u32>> = table.chunks(2 << power).map(|row| row.chunks_exact(2).map(device).collect()).collect();
     drop(bytes);
     let devs: Vec<_> = header.devs.into_iter().map(|device| device.map(Device::named)).collect();
@@ -100,5 +103,6 @@ impl Device {
     }
 }
 
+const REPLICAS_MAX: usize = 256;
 const BYTES_MAX: u64 = (1 << 28) + (1 << 24);
 const CUT: &str = "the ring is cut short";

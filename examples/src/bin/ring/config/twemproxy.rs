@@ -69,11 +69,16 @@ fn server(entry: &str) -> Result<Server, String> {
 }
 
 fn without_comment(text: &str) -> &str {
-    let comment = text.char_indices().find(|&(at, letter)| {
-        let quoted = text[..at].matches(['"', '\'']).count() % 2 == 1;
-        letter == '#' && !quoted && (at == 0 || text[..at].ends_with([' ', '\t']))
-    });
-    comment.map_or(text, |(at, _)| &text[..at])
+    let mut quoted = false;
+    let mut before = ' ';
+    for (at, letter) in text.char_indices() {
+        if letter == '#' && !quoted && matches!(before, ' ' | '\t') {
+            return &text[..at];
+        }
+        quoted ^= matches!(letter, '"' | '\'');
+        before = letter;
+    }
+    text
 }
 
 fn unquoted(text: &str) -> &str {

@@ -70,7 +70,7 @@ impl CephCluster {
         if straw.weight == 0 {
             return format!("{item} of weight 0");
         }
-        format!("{item} {} (drawn {:04x}, weight {weight})", straw.length, straw.draw)
+        format!("{item} {} (drawn {:04x}, weight {weight:.3})", straw.length, straw.draw)
     }
 
     fn rejection(&self, rejection: CrushRejection) -> String {
