@@ -168,8 +168,8 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &m
     let starts = members.iter().flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
     let starts = starts.filter(|(_, edge)| (class.base.has)(edge.kind) && knots.of_node[edge.to] == knot);
     let mut starts: Vec<(usize, Edge)> = starts.collect();
-    // Transactions are numbered as they were called. Every cycle has a dependency that goes back, and those that go back
-    // furthest are the likeliest to have a way forward again.
+    // Transactions are numbered as they were called. Every cycle has a dependency that goes back, and those that go
+    // back furthest are the likeliest to have a way forward again.
     starts.sort_by_key(|(from, edge)| (edge.to.cast_signed()).wrapping_sub(from.cast_signed()));
     for (from, edge) in starts.into_iter().take(STARTS_MAX) {
         let way = match way_back(graph, knots, &edge, from, class, budget) {
