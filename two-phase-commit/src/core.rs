@@ -1,6 +1,6 @@
 //! The core: it takes every input and gives every output.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_protocol::{
     FailedWrite, Input, Instant, NodeId, Now, Output, PersistFailure, Protocol, RecoverError, Recovery, Signal,
@@ -9,8 +9,8 @@ use quorate_protocol::{
 
 use crate::base::Base;
 use crate::codec::Record;
-use crate::coordinator::Coordinator;
 use crate::coordinator::mixed::Deviations;
+use crate::coordinator::{Branches, Coordinator};
 use crate::error::Ignored;
 use crate::journal::{Journal, KeyedRecord};
 use crate::message::{Message, Stamp};
@@ -113,11 +113,36 @@ impl TwoPhaseCommit {
         Status::of(self)
     }
 
+    /// As [`Command::Commit`], with the votes of some participants, which are then not asked.
+    #[cfg(feature = "manager")]
+    pub(crate) fn commit_with_votes(
+        &mut self,
+        now: Now,
+        (command, transaction): (CommandId, TransactionId),
+        branches: BTreeMap<NodeId, bytes::Bytes>,
+        votes: BTreeMap<NodeId, crate::Vote>,
+    ) {
+        self.base.chassis.begin(now);
+        let handled = if self.base.chassis.is_halted() {
+            self.refuse(command, TransactionRefusal::Halted, Ignored::Halted)
+        } else {
+            let taken = self.coordinator.on_commit(
+                &mut self.base,
+                self.participant.outcomes(),
+                transaction,
+                Branches { payloads: branches, votes },
+            );
+            taken.or_else(|reason| self.refuse(command, reason, Ignored::Refused))
+        };
+        self.base.chassis.count(handled);
+    }
+
     fn on_command(&mut self, command: Command) -> Result<(), Ignored> {
         let (id, base) = (command.id(), &mut self.base);
         let taken = match command {
             Command::Begin { command } => self.coordinator.on_begin(base, command),
             Command::Commit { transaction, branches, .. } => {
+                let branches = Branches { payloads: branches, votes: BTreeMap::new() };
                 self.coordinator.on_commit(base, self.participant.outcomes(), transaction, branches)
             }
             Command::Abort { transaction, .. } => self.coordinator.on_abort(base, transaction),

@@ -51,6 +51,13 @@ pub(crate) struct Coordinator {
     kept: Vec<KeyedRecord>,
 }
 
+/// The branches of a transaction whose commit is asked for.
+pub(crate) struct Branches {
+    pub(crate) payloads: BTreeMap<NodeId, Bytes>,
+    /// The votes of those that are prepared already.
+    pub(crate) votes: BTreeMap<NodeId, Vote>,
+}
+
 impl Coordinator {
     pub(crate) fn new() -> Self {
         let (coordinated, remembered) = (BTreeMap::new(), BTreeMap::new());
@@ -161,7 +168,7 @@ impl Coordinator {
         base: &mut Base,
         outcomes: &Outcomes,
         transaction: TransactionId,
-        branches: BTreeMap<NodeId, Bytes>,
+        Branches { payloads: branches, votes }: Branches,
     ) -> Result<(), TransactionRefusal> {
         let number = base.own(transaction).ok_or(TransactionRefusal::NotCoordinator)?;
         let settings = base.config.settings();
@@ -196,7 +203,13 @@ impl Coordinator {
             return Ok(());
         }
         self.enter(base, number, Stage::Voting(Voting { until, payloads: branches, ..Voting::default() }));
-        self.ask_for_votes(base, number);
+        for (node, vote) in votes {
+            // After a no the others come too late.
+            let _ = self.on_vote(base, node, transaction, vote);
+        }
+        if matches!(self.coordinated.get(&number).map(|it| &it.stage), Some(Stage::Voting(_))) {
+            self.ask_for_votes(base, number);
+        }
         Ok(())
     }
 

@@ -121,7 +121,7 @@ impl Bank {
 
     fn begin_without_commit(&mut self, node: NodeId, number: u64) -> TransactionNumber {
         let begin = CommandId(number);
-        self.command(node, ManagerCommand::Begin { command: begin, timeout: Duration::from_secs(10) });
+        self.command(node, ManagerCommand::Begin { command: begin, timeout: Some(Duration::from_secs(10)) });
         let begun = move |bank: &Self| {
             bank.find(|_, event| match event {
                 ManagerEvent::Begun { command, transaction } if *command == begin => Some(*transaction),
@@ -300,7 +300,7 @@ fn a_manager_that_was_taken_over_unawares_stops_and_its_node_does_not() {
     bank.databases.prepared.insert(branch(later));
     bank.run_until(60_000, |bank| bank.find(|_, event| matches!(event, ManagerEvent::Superseded { .. }).then_some(())));
     let refused = CommandId(7);
-    bank.command(N1, ManagerCommand::Begin { command: refused, timeout: Duration::from_secs(1) });
+    bank.command(N1, ManagerCommand::Begin { command: refused, timeout: Some(Duration::from_secs(1)) });
     bank.run_until(100, |bank| {
         bank.find(|_, event| {
             matches!(event, ManagerEvent::Refused { command, .. } if *command == refused).then_some(())

@@ -15,7 +15,15 @@ pub enum ManagerCommand {
     Begin {
         /// Number of the command.
         command: CommandId,
-        /// Time within which the transaction must be decided; then it is aborted.
+        /// Time within which the transaction must be decided; then it is aborted. `None` if it is begun in advance, and
+        /// is to be started.
+        timeout: Option<Duration>,
+    },
+    /// A transaction that was begun in advance is used now. Without an answer.
+    Start {
+        /// The transaction.
+        transaction: TransactionNumber,
+        /// As for `Begin`.
         timeout: Duration,
     },
     /// Work begins in a resource. Without an answer: if the transaction has ended, the branch is rolled back.

@@ -173,6 +173,9 @@ impl ManagerCore {
                 let command = self.transactions.begin(command, timeout);
                 self.give(Command::Begin { command });
             }
+            ManagerCommand::Start { transaction, timeout } => {
+                self.transactions.start(&mut self.outside, transaction, timeout);
+            }
             ManagerCommand::Enlist { transaction, resource } => self.on_enlist(transaction, resource),
             ManagerCommand::Commit { transaction, votes } => self.on_commit(transaction, votes),
             ManagerCommand::Abort { transaction } => self.abort(transaction, AbortReason::Asked),
@@ -234,17 +237,18 @@ impl ManagerCore {
             // There is nothing to commit, which is true of its abort as well.
             return self.abort(number, AbortReason::Asked);
         }
-        let is_only = open.resources.len() == 1;
+        // The only resource may be asked to decide, and then must not be prepared.
+        let may_vote = open.resources.len() > 1;
         let branches = open.resources.iter().map(|resource| (NodeId(resource.0), Bytes::new())).collect();
         let transaction = self.id_of(number);
-        self.give(Command::Commit { command, transaction, branches });
-        // The only resource may be asked to decide, and then must not be prepared.
-        for (resource, vote) in votes.into_iter().filter(|_| !is_only) {
+        let mut given = BTreeMap::new();
+        for (resource, vote) in votes.into_iter().filter(|_| may_vote) {
             let Some(vote) = vote else { continue };
             if self.branches.has_voted(Key { number, resource }, vote) {
-                self.outside.tell(resource, Message::Vote { transaction, vote });
+                given.insert(NodeId(resource.0), vote);
             }
         }
+        self.coordinator.commit_with_votes(self.outside.now, (command, transaction), branches, given);
     }
 
     /// Asks the coordinator to abort. It refuses if the transaction is decided or about to be.

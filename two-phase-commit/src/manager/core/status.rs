@@ -87,7 +87,7 @@ impl ManagerStatus {
         Self {
             manager: config.id(),
             epoch: core.epoch(),
-            open: core.transactions.open().len(),
+            open: core.transactions.in_use(),
             in_doubt: in_doubt(core),
             hazards: hazards.collect(),
             names: names.collect(),

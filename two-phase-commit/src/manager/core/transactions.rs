@@ -15,7 +15,7 @@ pub(super) struct Transactions {
     beginning: BTreeMap<CommandId, Beginning>,
     /// The callers of queries, by the command to the coordinator.
     queries: BTreeMap<CommandId, CommandId>,
-    /// The transactions that are not decided. Each has a deadline.
+    /// The transactions that are not decided.
     open: BTreeMap<TransactionNumber, Open>,
     /// Committed transactions whose resources have not all been asked once to commit.
     settling: BTreeMap<TransactionNumber, Settling>,
@@ -25,11 +25,13 @@ pub(super) struct Transactions {
 #[derive(Clone, Copy, Debug)]
 struct Beginning {
     caller: CommandId,
-    timeout: Duration,
+    timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Open {
+    /// False while it is begun in advance. From then on it has a deadline.
+    pub(super) is_started: bool,
     pub(super) resources: BTreeSet<ResourceId>,
     /// The command to commit, once it was given to the coordinator.
     pub(super) commit: Option<CommandId>,
@@ -54,10 +56,6 @@ pub(super) enum RefusedFor {
 }
 
 impl Transactions {
-    pub(super) fn open(&self) -> &BTreeMap<TransactionNumber, Open> {
-        &self.open
-    }
-
     pub(super) fn get_mut(&mut self, number: TransactionNumber) -> Option<&mut Open> {
         self.open.get_mut(&number)
     }
@@ -68,7 +66,7 @@ impl Transactions {
         CommandId(self.last_command)
     }
 
-    pub(super) fn begin(&mut self, caller: CommandId, timeout: Duration) -> CommandId {
+    pub(super) fn begin(&mut self, caller: CommandId, timeout: Option<Duration>) -> CommandId {
         let command = self.new_command();
         self.beginning.insert(command, Beginning { caller, timeout });
         command
@@ -87,9 +85,23 @@ impl Transactions {
     /// The coordinator has begun a transaction.
     pub(super) fn begun(&mut self, outside: &mut Outside, command: CommandId, number: TransactionNumber) {
         let Some(Beginning { caller, timeout }) = self.beginning.remove(&command) else { return };
-        outside.timers.arm(Timer::Deadline(number), outside.now.instant.after(timeout));
         self.open.insert(number, Open::default());
+        if let Some(timeout) = timeout {
+            self.start(outside, number, timeout);
+        }
         outside.event(ManagerEvent::Begun { command: caller, transaction: number });
+    }
+
+    /// The application uses the transaction from now on. Its deadline is set once.
+    pub(super) fn start(&mut self, outside: &mut Outside, number: TransactionNumber, timeout: Duration) {
+        let Some(open) = self.open.get_mut(&number).filter(|open| !open.is_started) else { return };
+        open.is_started = true;
+        outside.timers.arm(Timer::Deadline(number), outside.now.instant.after(timeout));
+    }
+
+    /// Number of transactions that the application uses.
+    pub(super) fn in_use(&self) -> usize {
+        self.open.values().filter(|open| open.is_started).count()
     }
 
     pub(super) fn refused(&mut self, command: CommandId) -> RefusedFor {

@@ -83,15 +83,15 @@ impl ManagerBuilder {
     /// When the description is wrong, or the log is in use, damaged, or of another manager.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime with time.
     pub async fn open(self) -> Result<Manager, OpenError> {
         let Description { resources, settings, .. } = self.description.checked()?;
         let calls = Calls::new(Handle::current());
-        let timeout = settings.timeout;
         let names = names(&resources);
-        let opening = LogOpening { name: self.name, directory: self.directory, resources: names, settings };
+        let (name, directory) = (self.name, self.directory);
+        let opening = LogOpening { name, directory, resources: names, settings: settings.clone() };
         let log = opening.open().await?;
-        let shared = Shared::new(log.manager, (log.node, log.group), None, resources, timeout, calls);
+        let shared = Shared::new(log.manager, (log.node, log.group), None, resources, &settings, calls);
         tokio::spawn(listen(log.news, Arc::downgrade(&shared)));
         tokio::spawn(publish(Arc::downgrade(&shared)));
         Ok(Manager::new(shared))

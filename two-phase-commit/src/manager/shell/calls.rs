@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::inbox::{Given, Inbox};
 use crate::manager::core::{ManagerAnswer, ManagerRequest};
-use crate::manager::{BranchId, ResourceId};
+use crate::manager::{BranchId, CommitEnd, ResourceId};
 
 /// The subject of a call. A later call about it ends an earlier one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,7 +162,10 @@ impl Drop for Completion {
         let answer = answer.unwrap_or_else(|| ManagerAnswer::Failed("the call was dropped, or panicked".to_owned()));
         // An answer that is lost because too many calls wait is asked for again, and one to a core that is gone is not
         // wanted.
-        let _ = self.inbox.give(Given::Answer(self.ticket, answer));
+        // Nobody waits until the core has heard that a branch is committed.
+        let may_wait = matches!(answer, ManagerAnswer::Committed(CommitEnd::Committed));
+        let given = Given::Answer(self.ticket, answer);
+        let _ = if may_wait { self.inbox.give_late(given) } else { self.inbox.give(given) };
     }
 }
 

@@ -64,7 +64,10 @@ impl Manager {
     /// # Errors
     /// As [`Manager::begin`].
     pub async fn begin_within(&self, timeout: Duration) -> Result<Transaction, BeginError> {
-        match self.inner().ask(|command| ManagerCommand::Begin { command, timeout }).await {
+        if let Some((number, known)) = self.inner().take_begun(timeout) {
+            return Ok(Transaction::new(self.clone(), number, known));
+        }
+        match self.inner().ask(|command| ManagerCommand::Begin { command, timeout: Some(timeout) }).await {
             Some(CommandAnswer::Begun(number, known)) => Ok(Transaction::new(self.clone(), number, known)),
             Some(CommandAnswer::Refused(reason)) => Err(BeginError::Refused(reason)),
             Some(CommandAnswer::Elsewhere(leader)) => Err(BeginError::Elsewhere { leader }),
@@ -148,6 +151,8 @@ impl Manager {
         let shared = self.inner();
         // What takes longer is ended by the next start.
         let _ = tokio::time::timeout(CLOSING_TIME, shared.abort_all()).await;
+        // What the core has not heard yet is written before it stops.
+        let _ = shared.inbox.call();
         if shared.replicated.is_some() {
             return Stopped::InOrder;
         }

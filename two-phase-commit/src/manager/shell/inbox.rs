@@ -5,11 +5,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use quorate_protocol::{GroupId, Now, Ticket};
 use quorate_runtime::NodeHandle;
 use quorate_runtime::hosted::{Hosted, NotServed};
 use quorate_runtime::shell::CallError;
+use tokio::sync::Notify;
 
 use super::shared::Shared;
 use crate::CommandId;
@@ -21,8 +23,17 @@ use crate::manager::core::{ManagerAnswer, ManagerCommand, ManagerCore};
 pub(super) struct Inbox {
     node: NodeHandle,
     group: GroupId,
-    given: Arc<Mutex<Vec<Given>>>,
+    waiting: Arc<Mutex<Waiting>>,
+    /// Told when something waits for which nobody wakes the core.
+    is_late: Arc<Notify>,
     shared: Weak<Shared>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    given: Vec<Given>,
+    /// True if a call to the core is on its way that takes all of it.
+    is_called: bool,
 }
 
 pub(super) enum Given {
@@ -40,7 +51,7 @@ pub(super) enum Refused {
 
 impl Inbox {
     pub(super) fn new(node: NodeHandle, group: GroupId, shared: Weak<Shared>) -> Self {
-        Self { node, group, given: Arc::default(), shared }
+        Self { node, group, waiting: Arc::default(), is_late: Arc::default(), shared }
     }
 
     /// Gives the core something, after all that was given before.
@@ -48,16 +59,61 @@ impl Inbox {
     /// # Errors
     /// When it is certain that the core does not get it.
     pub(super) fn give(&self, given: Given) -> Result<(), CallError> {
+        self.push(given)?;
+        self.call()
+    }
+
+    /// As [`Inbox::give`], for what need not be there at once: it goes with the next that is given, or after
+    /// [`LATE`]. A core that is woken for each of them has no time for its work.
+    ///
+    /// # Errors
+    /// As [`Inbox::give`].
+    pub(super) fn give_late(&self, given: Given) -> Result<(), CallError> {
+        if self.push(given)? {
+            self.is_late.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Calls the core for what waits too long, until the manager is dropped.
+    pub(super) async fn call_late(self) {
+        loop {
+            self.is_late.notified().await;
+            tokio::time::sleep(LATE).await;
+            if self.shared.strong_count() == 0 {
+                return;
+            }
+            if !self.waiting().given.is_empty() {
+                // What is refused is dealt with.
+                let _ = self.call();
+            }
+        }
+    }
+
+    /// The manager is dropped: nothing waits any more.
+    pub(super) fn end(&self) {
+        self.is_late.notify_one();
+    }
+
+    /// Returns true if it is the only one that waits, and no call is on its way.
+    fn push(&self, given: Given) -> Result<bool, CallError> {
         let mut waiting = self.waiting();
-        if waiting.len() >= GIVEN_MAX {
+        if waiting.given.len() >= GIVEN_MAX {
             return Err(CallError::Overloaded);
         }
-        waiting.push(given);
-        // The delivery that waits takes this along.
-        if waiting.len() > 1 {
+        waiting.given.push(given);
+        Ok(!waiting.is_called && waiting.given.len() == 1)
+    }
+
+    /// Calls the core for all that waits.
+    ///
+    /// # Errors
+    /// As [`Inbox::give`].
+    pub(super) fn call(&self) -> Result<(), CallError> {
+        // The call that is on its way takes this along.
+        if std::mem::replace(&mut self.waiting().is_called, true) {
             return Ok(());
         }
-        drop(waiting);
         let mut delivery = Delivery { inbox: self.clone(), is_taken: false };
         let taken = self.node.look(self.group, move |core: &mut Hosted<ManagerCore>, now| delivery.take(core, now));
         // A call that is refused is refused at once.
@@ -67,8 +123,13 @@ impl Inbox {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Given>> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all that waits. What comes later needs another call.
+    fn take(&self) -> Vec<Given> {
+        std::mem::take(&mut *self.waiting()).given
     }
 
     fn refuse(&self, refused: Option<Refused>, error: NotServed) {
@@ -87,8 +148,7 @@ struct Delivery {
 impl Delivery {
     fn take(&mut self, core: &mut Hosted<ManagerCore>, now: Now) {
         self.is_taken = true;
-        let given = std::mem::take(&mut *self.inbox.waiting());
-        for given in given {
+        for given in self.inbox.take() {
             let refused = given.refused(&self.inbox);
             let taken = match given {
                 Given::Command(command) => core.command(now, command),
@@ -106,8 +166,7 @@ impl Drop for Delivery {
         if self.is_taken {
             return;
         }
-        let given = std::mem::take(&mut *self.inbox.waiting());
-        for given in given {
+        for given in self.inbox.take() {
             self.inbox.refuse(given.refused(&self.inbox), NotServed::Call(CallError::Stopped));
         }
     }
@@ -129,10 +188,15 @@ impl Given {
                 let manager = inbox.shared.upgrade()?.id;
                 Some(Refused::Branch(BranchId { manager, number: *transaction, resource: *resource }))
             }
-            Self::Command(ManagerCommand::Commit { .. } | ManagerCommand::Abort { .. }) | Self::Answer(..) => None,
+            Self::Command(
+                ManagerCommand::Start { .. } | ManagerCommand::Commit { .. } | ManagerCommand::Abort { .. },
+            )
+            | Self::Answer(..) => None,
         }
     }
 }
 
+/// Time for which something waits at most until the core is called for it.
+const LATE: Duration = Duration::from_millis(5);
 /// Number of commands and answers that wait for the core at most.
 const GIVEN_MAX: usize = 1 << 18;

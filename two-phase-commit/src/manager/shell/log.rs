@@ -141,8 +141,14 @@ pub(super) async fn listen(mut news: impl News, shared: Weak<Shared>) {
 }
 
 /// Publishes the state as metrics, until the manager is dropped.
-pub(super) async fn publish(shared: Weak<Shared>) {
-    let mut interval = tokio::time::interval(PUBLISH_INTERVAL);
+///
+/// # Panics
+/// When it is called outside of a tokio runtime with time.
+pub(super) fn publish(shared: Weak<Shared>) -> impl Future<Output = ()> + Send {
+    publish_at(tokio::time::interval(PUBLISH_INTERVAL), shared)
+}
+
+async fn publish_at(mut interval: tokio::time::Interval, shared: Weak<Shared>) {
     loop {
         interval.tick().await;
         let Some(shared) = shared.upgrade() else { return };

@@ -76,7 +76,7 @@ impl ReplicatedBuilder {
     /// When the description is wrong, the node has stopped or has no such group, or its log cannot be read.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime with time.
     pub async fn open<L: quorate_protocol::ReplicatedLog + Hostable>(
         self,
         node: &NodeHandle,
@@ -86,10 +86,10 @@ impl ReplicatedBuilder {
         let log = ReplicaHandle::<L, BoundLog>::new(node.clone(), group);
         let names = names(&resources);
         let calls = Calls::new(Handle::current());
-        let timeout = settings.timeout;
-        let log = ReplicatedLog { log: Arc::new(log), names: Arc::new(names), settings: Arc::new(settings) };
+        let settings = Arc::new(settings);
+        let log = ReplicatedLog { log: Arc::new(log), names: Arc::new(names), settings: settings.clone() };
         let id = log.manager_id().await?;
-        let shared = Shared::new(id, (node.clone(), group), Some(log), resources, timeout, calls);
+        let shared = Shared::new(id, (node.clone(), group), Some(log), resources, &settings, calls);
         tokio::spawn(serve(shared.clone()));
         tokio::spawn(publish(Arc::downgrade(&shared)));
         Ok(Manager::new(shared))

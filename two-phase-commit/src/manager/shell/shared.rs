@@ -1,6 +1,6 @@
 //! The part of a manager that its handles, its calls and the thread of its log share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::error::EnlistError;
 use super::inbox::{Given, Inbox, Refused};
 use super::replicated::{ReplicatedLog, follow};
 use crate::manager::core::{
-    AbortReason, Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest,
+    AbortReason, Ended, ManagerAnswer, ManagerCommand, ManagerCore, ManagerEvent, ManagerRequest, ManagerSettings,
 };
 use crate::manager::{BranchId, CommitEnd, ManagerId, ResourceError, ResourceId, ResourceManager, metrics};
 use crate::{CommandId, Knowledge, TransactionNumber, TransactionRefusal, Vote};
@@ -47,11 +47,13 @@ pub(super) struct Shared {
     pub(super) node: NodeHandle,
     /// The group of the core in the node.
     pub(super) group: GroupId,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// The replicated log, if it is one.
     pub(super) replicated: Option<ReplicatedLog>,
     pub(super) resources: BTreeMap<ResourceId, Described>,
     pub(super) timeout: Duration,
+    /// Number of transactions that are begun in advance.
+    stock_max: usize,
     pub(super) calls: Calls,
     waiting: Mutex<Waiting>,
 }
@@ -67,6 +69,10 @@ pub(super) struct Described {
 struct Waiting {
     last_command: u64,
     commands: BTreeMap<CommandId, oneshot::Sender<CommandAnswer>>,
+    /// Commands that begin transactions in advance.
+    refills: BTreeSet<CommandId>,
+    /// Transactions that were begun in advance: the next ones of the application are used without a wait for the core.
+    stock: VecDeque<(TransactionNumber, watch::Receiver<Known>)>,
     /// The transactions that the core may still end.
     transactions: BTreeMap<TransactionNumber, InHand>,
     /// Transactions that this node was asked to commit, and no longer serves: the log will tell how they ended.
@@ -78,6 +84,8 @@ struct Waiting {
 
 /// A transaction in the hands of the application.
 struct InHand {
+    /// False if it was begun in advance and is not used yet.
+    is_used: bool,
     known: watch::Sender<Known>,
     /// The resources in which it may have begun to work.
     resources: BTreeSet<ResourceId>,
@@ -96,14 +104,18 @@ impl Shared {
         (node, group): (NodeHandle, GroupId),
         replicated: Option<ReplicatedLog>,
         resources: BTreeMap<ResourceId, Described>,
-        timeout: Duration,
+        settings: &ManagerSettings,
         calls: Calls,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|shared| {
+        let timeout = settings.timeout;
+        let stock_max = (settings.protocol.transactions_max / STOCK_SHARE).min(STOCK_MAX);
+        let shared = Arc::new_cyclic(|shared| {
             let inbox = Inbox::new(node.clone(), group, shared.clone());
             let (label, waiting) = (id.to_string(), Mutex::default());
-            Self { id, label, node, group, inbox, replicated, resources, timeout, calls, waiting }
-        })
+            Self { id, label, node, group, inbox, replicated, resources, timeout, stock_max, calls, waiting }
+        });
+        shared.calls.runtime().spawn(shared.inbox.clone().call_late());
+        shared
     }
 
     /// The name of a resource, or its id if the manager does not know it.
@@ -164,7 +176,33 @@ impl Shared {
         waiting.transactions.get_mut(&number).ok_or(EnlistError::Ended)?.resources.insert(resource);
         drop(waiting);
         let enlist = ManagerCommand::Enlist { transaction: number, resource };
-        self.inbox.give(Given::Command(enlist)).map_err(|_| EnlistError::Stopped)
+        self.inbox.give_late(Given::Command(enlist)).map_err(|_| EnlistError::Stopped)
+    }
+
+    /// A transaction that was begun in advance, if there is one; and begins the next.
+    pub(super) fn take_begun(&self, timeout: Duration) -> Option<(TransactionNumber, watch::Receiver<Known>)> {
+        let mut waiting = self.waiting();
+        if waiting.is_closed || waiting.is_closing {
+            return None;
+        }
+        let taken = waiting.stock.pop_front();
+        let mut late = Vec::new();
+        if let Some((transaction, _)) = taken {
+            waiting.transactions.get_mut(&transaction)?.is_used = true;
+            late.push(ManagerCommand::Start { transaction, timeout });
+        }
+        while waiting.stock.len() + waiting.refills.len() < self.stock_max {
+            waiting.last_command += 1;
+            let command = CommandId(waiting.last_command);
+            waiting.refills.insert(command);
+            late.push(ManagerCommand::Begin { command, timeout: None });
+        }
+        drop(waiting);
+        for command in late {
+            // What is refused is not begun in advance.
+            let _ = self.inbox.give_late(Given::Command(command));
+        }
+        taken
     }
 
     /// Gives the core a command and waits for its answer; `None` if the manager has stopped.
@@ -189,9 +227,16 @@ impl Shared {
     /// The core did not take something.
     pub(super) fn refused(&self, refused: Refused, error: NotServed) {
         match (refused, error) {
-            (Refused::Caller(id), NotServed::Elsewhere { leader }) => self.answer(id, CommandAnswer::Elsewhere(leader)),
+            (Refused::Caller(id), NotServed::Elsewhere { leader }) => {
+                self.waiting().refills.remove(&id);
+                self.answer(id, CommandAnswer::Elsewhere(leader));
+            }
             // Its caller learns that the manager has stopped.
-            (Refused::Caller(id), _) => drop(self.waiting().commands.remove(&id)),
+            (Refused::Caller(id), _) => {
+                let mut waiting = self.waiting();
+                waiting.refills.remove(&id);
+                drop(waiting.commands.remove(&id));
+            }
             (Refused::Branch(branch), _) => self.roll_back_without_core(branch),
         }
     }
@@ -212,6 +257,7 @@ impl Shared {
         let open: Vec<(TransactionNumber, watch::Receiver<Known>)> = {
             let mut waiting = self.waiting();
             waiting.is_closing = true;
+            waiting.stock.clear();
             waiting.transactions.iter().map(|(number, it)| (*number, it.known.subscribe())).collect()
         };
         for (number, _) in &open {
@@ -240,6 +286,7 @@ impl Shared {
     pub(super) fn close(&self) {
         let mut waiting = self.waiting();
         waiting.is_closed = true;
+        waiting.stock.clear();
         waiting.commands.clear();
         waiting.transactions.clear();
         waiting.unresolved.clear();
@@ -250,6 +297,8 @@ impl Shared {
     fn on_not_serving(self: &Arc<Self>, leader: Option<NodeId>) {
         tracing::info!(manager = %self.id, leader = leader.map(|node| node.0), "this node does not serve the manager any more");
         let mut waiting = self.waiting();
+        waiting.stock.clear();
+        waiting.refills.clear();
         for caller in std::mem::take(&mut waiting.commands).into_values() {
             // The caller may have dropped its future.
             let _ = caller.send(CommandAnswer::Elsewhere(leader));
@@ -264,7 +313,7 @@ impl Shared {
             }
         }
         drop(waiting);
-        for (number, in_hand) in aborted {
+        for (number, in_hand) in aborted.into_iter().filter(|(_, in_hand)| in_hand.is_used) {
             self.end(number, in_hand, Ended::Aborted(AbortReason::TakenOver));
         }
         if let Some(log) = &self.replicated {
@@ -314,12 +363,18 @@ impl Shared {
         self.log(&event);
         match event {
             ManagerEvent::Begun { command, transaction } => self.on_begun(command, transaction),
-            ManagerEvent::Refused { command, reason } => self.answer(command, CommandAnswer::Refused(reason)),
+            ManagerEvent::Refused { command, reason } => {
+                self.waiting().refills.remove(&command);
+                self.answer(command, CommandAnswer::Refused(reason));
+            }
             ManagerEvent::Known { command, knowledge } => self.answer(command, CommandAnswer::Knowledge(knowledge)),
             ManagerEvent::Done { command } => self.answer(command, CommandAnswer::Done),
             ManagerEvent::Ended { transaction, outcome } => {
-                metrics::count(&self.label, &outcome);
-                if let Some(in_hand) = self.waiting().transactions.remove(&transaction) {
+                let in_hand = self.waiting().transactions.remove(&transaction);
+                if in_hand.as_ref().is_none_or(|in_hand| in_hand.is_used) {
+                    metrics::count(&self.label, &outcome);
+                }
+                if let Some(in_hand) = in_hand {
                     in_hand.known.send_replace(Known::Ended(outcome));
                 }
             }
@@ -331,8 +386,9 @@ impl Shared {
             ManagerEvent::Uncommitted { .. }
             | ManagerEvent::Overdue { .. }
             | ManagerEvent::Recovered { .. }
-            | ManagerEvent::Hazard { .. }
-            | ManagerEvent::Superseded { .. } => {}
+            | ManagerEvent::Hazard { .. } => {}
+            // No transaction is begun any more, and none that was begun in advance is used.
+            ManagerEvent::Superseded { .. } => self.waiting().stock.clear(),
         }
     }
 
@@ -371,11 +427,24 @@ impl Shared {
     fn on_begun(&self, command: CommandId, number: TransactionNumber) {
         let (known, receiver) = watch::channel(Known::Undecided);
         let mut waiting = self.waiting();
-        let Some(caller) = waiting.commands.remove(&command) else { return };
+        let caller = waiting.commands.remove(&command);
+        if caller.is_none() && !waiting.refills.remove(&command) {
+            return;
+        }
         waiting.transactions.insert(
             number,
-            InHand { known, resources: BTreeSet::new(), is_asked: false, unsettled: BTreeSet::new(), ballot: None },
+            InHand {
+                is_used: caller.is_some(),
+                known,
+                resources: BTreeSet::new(),
+                is_asked: false,
+                unsettled: BTreeSet::new(),
+                ballot: None,
+            },
         );
+        let Some(caller) = caller else {
+            return waiting.stock.push_back((number, receiver));
+        };
         drop(waiting);
         if caller.send(CommandAnswer::Begun(number, receiver)).is_err() {
             // An error says that the manager has stopped, so that the transaction is aborted by presumption.
@@ -420,6 +489,12 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.inbox.end();
+    }
+}
+
 /// So many events and requests were dropped because nobody took them.
 #[derive(Debug)]
 pub(super) struct Lost(pub(super) u64);
@@ -441,3 +516,8 @@ async fn carry_out(
         }
     })
 }
+
+/// Transactions that are begun in advance at most: so many clients that begin one after another never wait for it.
+const STOCK_MAX: usize = 16;
+/// They are at most this share of all that may be open at a time.
+const STOCK_SHARE: usize = 64;

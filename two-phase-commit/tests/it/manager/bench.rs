@@ -172,7 +172,7 @@ impl Bench {
     pub(crate) fn begin_within(&mut self, timeout: Duration) -> CommandId {
         self.commands += 1;
         let command = CommandId(self.commands);
-        self.command(ManagerCommand::Begin { command, timeout });
+        self.command(ManagerCommand::Begin { command, timeout: Some(timeout) });
         command
     }
 

@@ -6,7 +6,7 @@ use quorate_two_phase_commit::manager::core::{
     AbortReason, Ended, Hazard, ManagerCommand, ManagerEvent, ManagerRequest,
 };
 use quorate_two_phase_commit::manager::{BranchId, Sessions};
-use quorate_two_phase_commit::{TransactionNumber, Vote};
+use quorate_two_phase_commit::{CommandId, TransactionNumber, Vote};
 
 use super::bench::{Bench, Crash, Fault, MANAGER, Work, id, ready};
 
@@ -289,5 +289,26 @@ fn a_commit_names_the_resources_that_count() {
     bench.commit_with_votes(transaction, &[]);
     bench.pass(MINUTE);
     assert!((0..2).all(|number| bench.has_effect(number, transaction)));
+    assert_clean(&bench);
+}
+
+#[test]
+fn a_transaction_begun_in_advance_has_a_deadline_once_it_is_used() {
+    let mut bench = Bench::new(&[Work::Write; 2]);
+    bench.settle();
+    bench.command(ManagerCommand::Begin { command: CommandId(1_000), timeout: None });
+    bench.settle();
+    let transaction = bench.begun[0];
+    bench.pass(10 * MINUTE);
+    assert_eq!((bench.told.get(&transaction), bench.core.status().open), (None, 0), "nobody uses it");
+    bench.command(ManagerCommand::Start { transaction, timeout: Duration::from_secs(3) });
+    bench.work(transaction);
+    bench.pass(Duration::from_millis(2_999));
+    assert_eq!((bench.told.get(&transaction), bench.core.status().open), (None, 1));
+    // Only the first start counts.
+    bench.command(ManagerCommand::Start { transaction, timeout: MINUTE });
+    bench.pass(Duration::from_millis(2));
+    assert_eq!(bench.told[&transaction], Ended::Aborted(AbortReason::Deadline));
+    bench.pass(MINUTE);
     assert_clean(&bench);
 }

@@ -316,7 +316,7 @@ fn row_16_a_manager_that_sees_a_later_start_touches_nothing() {
     assert!(bench.halted.is_some());
     assert_eq!(memory.prepared(), [branch].into(), "the branch of the later start is not touched");
     bench.made.clear();
-    bench.command(ManagerCommand::Begin { command: CommandId(99), timeout: MINUTE });
+    bench.command(ManagerCommand::Begin { command: CommandId(99), timeout: Some(MINUTE) });
     bench.pass(MINUTE);
     assert!(bench.made.is_empty(), "nothing is asked of any resource");
     let is_refused = |event: &ManagerEvent| matches!(event, ManagerEvent::Refused { command: CommandId(99), .. });

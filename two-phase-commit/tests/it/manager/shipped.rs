@@ -249,6 +249,25 @@ async fn a_slow_vote_is_the_answer_to_the_request() {
     setting.clean().await;
 }
 
+/// What need not be told to the core at once is told soon, also if nothing else is.
+#[tokio::test]
+async fn a_transaction_that_nobody_goes_on_with_ends_at_its_deadline() {
+    let setting = Setting::new();
+    let manager = setting.open().await;
+    // After the first, transactions are begun in advance.
+    let first = manager.begin().await.expect("begun");
+    super::until("the manager has begun others", async || {
+        let begun = manager.begin_within(LONG).await.expect("begun").name().number.sequence;
+        begun > first.name().number.sequence + 1
+    })
+    .await;
+    let left = manager.begin_within(Duration::from_millis(20)).await.expect("begun");
+    left.enlist(&setting.plain).await.expect("a session").put("a", 1).expect("free");
+    setting.clean().await;
+    assert!(matches!(left.commit().await, Outcome::Aborted(AbortReason::Deadline)));
+    assert_eq!(setting.plain.get().value("a"), None);
+}
+
 #[tokio::test]
 async fn a_commit_is_told_when_every_resource_has_answered() {
     let setting = Setting::new();
