@@ -9,7 +9,7 @@
 //! open files.
 //! [`shards`] divides a store, [`backend`] connects connections to replicas, [`peers`] a node to the others
 //! outside of the log, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the
-//! client's end of a connection.
+//! client's end of a connection, and [`transfer`] takes keys from Redis and to it.
 
 mod accept;
 pub mod address;
@@ -40,6 +40,7 @@ pub mod shards;
 pub mod stats;
 pub mod status;
 pub mod store;
+pub mod transfer;
 mod trouble;
 
 pub use machine::{Shard, new_store};

@@ -188,17 +188,22 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// A redis-server process without persistence, stopped when dropped.
-struct RedisServer {
+pub(crate) struct RedisServer {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
     stream: Option<TcpStream>,
 }
 
 impl RedisServer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
+            .args(more)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is on the path");

@@ -13,6 +13,7 @@ mod register;
 mod server;
 mod shards;
 mod small;
+mod transfer;
 mod work;
 
 #[path = "../../../two-phase-commit/tests/servers/mod.rs"]

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 /// Answers everything at the next turn of the loop.
 #[derive(Clone)]
-struct OneStore(Rc<RefCell<Store>>);
+struct OneStore(Rc<RefCell<Store>>, fn() -> At);
 
 const AT: At = At { log_time: 1_000, now: 1_000 };
 
@@ -31,10 +31,10 @@ impl Backend for OneStore {
     }
 
     fn write(&self, _: Target, entry: Bytes) -> impl Future<Output = Written> + 'static {
-        let store = Rc::clone(&self.0);
+        let (store, at) = (Rc::clone(&self.0), (self.1)());
         async move {
             tokio::task::yield_now().await;
-            Written::Applied(apply(&mut store.borrow_mut(), AT.log_time, &entry).unwrap())
+            Written::Applied(apply(&mut store.borrow_mut(), at.log_time, &entry).unwrap())
         }
     }
 
@@ -45,10 +45,10 @@ impl Backend for OneStore {
         batch: ReadBatch,
         server: ServerInfo,
     ) -> impl Future<Output = Result<Answer, Reason>> + 'static {
-        let store = Rc::clone(&self.0);
+        let (store, at) = (Rc::clone(&self.0), (self.1)());
         async move {
             tokio::task::yield_now().await;
-            Ok(batch.answer(&store.borrow(), AT, &server))
+            Ok(batch.answer(&store.borrow(), at, &server))
         }
     }
 
@@ -59,10 +59,10 @@ impl Backend for OneStore {
         batch: ReadBatch,
         wake: impl Fn() + Clone + Send + Sync + 'static,
     ) -> impl Future<Output = Result<Answer, Reason>> + 'static {
-        let store = Rc::clone(&self.0);
+        let (store, at) = (Rc::clone(&self.0), (self.1)());
         async move {
             tokio::task::yield_now().await;
-            Ok(batch.answer_or_wait(&store.borrow(), AT, wake))
+            Ok(batch.answer_or_wait(&store.borrow(), at, wake))
         }
     }
 
@@ -84,8 +84,8 @@ impl Backend for OneStore {
 }
 
 /// A server on a thread of its own, stopped when dropped.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -95,7 +95,20 @@ impl Server {
         Self::start_with(limits, Hub::default())
     }
 
+    /// A server whose log's time is the wall clock's.
+    pub(crate) fn start_on_time() -> Self {
+        Self::start_at(ServerLimits::default(), Hub::default(), || {
+            let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+            let ms = u64::try_from(ms).unwrap();
+            At { log_time: ms, now: ms }
+        })
+    }
+
     fn start_with(limits: ServerLimits, hub: Hub) -> Self {
+        Self::start_at(limits, hub, || AT)
+    }
+
+    fn start_at(limits: ServerLimits, hub: Hub, clock: fn() -> At) -> Self {
         let (address_sender, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -104,7 +117,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
-                let backend = OneStore(Rc::new(RefCell::new(Store::new())));
+                let backend = OneStore(Rc::new(RefCell::new(Store::new())), clock);
                 tokio::select! {
                     served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits) => match served.unwrap() {},
                     _ = stopped => {}

@@ -19,6 +19,7 @@ mod serve;
 mod shard;
 mod skip;
 mod tour;
+mod transfer;
 
 /// A replicated key-value store that speaks the Redis protocol. Without a command it gives a tour of a cluster of three
 /// nodes.
@@ -51,6 +52,10 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Marks a command at which every node stops: the node skips it from its next start on
     Skip(skip::SkipArguments),
+    /// Writes keys of Redis, from a file or a running server, into a running cluster
+    Import(transfer::ImportArguments),
+    /// Writes the keys of a running cluster into a file that Redis loads
+    Export(transfer::ExportArguments),
     /// Records the answers to clients of a running cluster under load; `simulate check` judges them
     Record(RecordArguments),
 }
@@ -142,6 +147,8 @@ fn main() -> ExitCode {
         Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
         Some(Command::Backup(backup_arguments)) => backup::run(&backup_arguments),
         Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
+        Some(Command::Import(import_arguments)) => transfer::import(&import_arguments),
+        Some(Command::Export(export_arguments)) => transfer::export(&export_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),
     };
     match result {

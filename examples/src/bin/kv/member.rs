@@ -9,6 +9,8 @@ use quorate_examples::kv::config::ClusterConfig;
 use quorate_examples::kv::members::{self, MemberCommand, MemberError};
 use quorate_examples::kv::moves::ShardError;
 
+use crate::transfer::NotWhole;
+
 #[derive(Args)]
 pub(crate) struct MemberArguments {
     #[command(subcommand)]
@@ -78,9 +80,14 @@ pub(crate) fn run(arguments: &MemberArguments) -> Result<(), Box<dyn std::error:
     Ok(())
 }
 
-/// The exit code for an error: 3 if a change of members or a move of slots may be under way, 1 otherwise.
+/// The exit code for an error: 3 if a change of members or a move of slots may be under way, 4 if an import or export
+/// did not take everything, 1 otherwise.
 pub(crate) fn exit_code(error: &(dyn std::error::Error + 'static)) -> u8 {
     let changes_members = matches!(error.downcast_ref(), Some(MemberError::UnderWay(_)));
     let moves_slots = matches!(error.downcast_ref(), Some(ShardError::UnderWay(_)));
-    if changes_members || moves_slots { 3 } else { 1 }
+    match () {
+        () if changes_members || moves_slots => 3,
+        () if error.is::<NotWhole>() => 4,
+        () => 1,
+    }
 }

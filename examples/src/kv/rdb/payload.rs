@@ -1,18 +1,25 @@
 //! One value, or all libraries of functions, as bytes of their own: the content, [`VERSION_WRITTEN`] as u16, and the
 //! CRC-64 of all that.
 
-use crate::kv::store::Record;
+use crate::kv::store::{Record, Value};
 
 use super::crc64::crc64;
 use super::file::{FUNCTION, FUNCTION_BEFORE_RELEASE};
 use super::source::Source;
-use super::write::{put_record, put_text};
+use super::write::{put_record, put_text, put_value};
 use super::{Content, Limits, RdbError, VERSION_READ_MAX, VERSION_WRITTEN, read};
 
 /// The value of a record, as `DUMP` answers it.
 pub fn dump(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_record(&mut bytes, record);
+    end(bytes)
+}
+
+/// A value that is no string, as `DUMP` answers it.
+pub fn dump_value(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_value(&mut bytes, value);
     end(bytes)
 }
 
