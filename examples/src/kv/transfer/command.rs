@@ -255,7 +255,9 @@ impl<'a> Import<'a> {
             items: None,
         }])?;
         summary.libraries += u64::from(refused.is_empty());
-        refused.into_iter().for_each(|(name, why)| summary.refuse(&name, why));
+        for (name, why) in refused {
+            summary.refuse(&name, why);
+        }
         Ok(())
     }
 
@@ -292,7 +294,9 @@ impl<'a> Import<'a> {
         let refused = self.target.write(units)?;
         summary.progress.keys += count - refused.len() as u64;
         summary.progress.bytes += std::mem::take(&mut self.waiting_bytes);
-        refused.into_iter().for_each(|(key, why)| summary.refuse(&key, why));
+        for (key, why) in refused {
+            summary.refuse(&key, why);
+        }
         (self.report)(&summary.progress);
         Ok(())
     }

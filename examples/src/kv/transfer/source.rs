@@ -147,7 +147,7 @@ fn scanned(answer: Answer) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// Longest time to wait for an answer. A dump of a large value takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const SCAN_COUNT: &[u8] = b"512";
 /// Number of values that are asked for before the first is read.
 const DUMPS_AT_ONCE: usize = 64;

@@ -171,7 +171,7 @@ fn end(client: &mut Client, answers: usize) -> io::Result<End> {
 /// Longest time to wait for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Time without any key taken after which a write ends.
-const GIVES_UP_AFTER: Duration = Duration::from_secs(60);
+const GIVES_UP_AFTER: Duration = Duration::from_mins(1);
 /// Pause before keys are sent again that a node did not take.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Maximum commands of one large value that are sent before their answers are read.

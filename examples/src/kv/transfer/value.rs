@@ -60,7 +60,7 @@ fn pieces(key: &[u8], deadline: Option<u64>, value: &Value) -> Vec<Arguments> {
         Value::List(list) => list.iter_from(0).for_each(|item| pieces.add(b"RPUSH", key, &[item])),
         Value::Set(Set(members)) => members.iter().for_each(|(member, _)| pieces.add(b"SADD", key, &[member])),
         Value::Hash(Hash(members)) => {
-            members.iter().for_each(|(field, value)| pieces.add(b"HSET", key, &[field, value]))
+            members.iter().for_each(|(field, value)| pieces.add(b"HSET", key, &[field, value]));
         }
         Value::SortedSet(set) => {
             set.iter_from(0).for_each(|(score, member)| {
