@@ -181,6 +181,7 @@ impl LocalCluster {
             shards: self.config.shards,
             redirect: self.config.redirect,
             peer,
+            first_password: self.config.first_password(),
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })

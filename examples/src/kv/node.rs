@@ -44,7 +44,7 @@ use super::pubsub::Hub;
 use super::server::{ServerLimits, serve};
 use super::shards::layout::SlotMove;
 use super::status::{GroupStatus, NodeStatus};
-use super::store::Cut;
+use super::store::{Cut, PasswordHash};
 
 /// The options of a node.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub struct NodeOptions {
     pub redirect: bool,
     /// The address at which it listens for other nodes.
     pub peer: SocketAddr,
+    /// The password of the user `default` until somebody changes that user.
+    pub first_password: Option<PasswordHash>,
     /// The listener for clients.
     pub client: TcpListener,
     /// The listener of the http port, and the metrics that `/metrics` shows.
@@ -137,6 +139,7 @@ impl RunningNode {
         let builder = builder::<E>(&options);
         let folder = options.data.join(options.id.to_string());
         let founders = founders(&options);
+        let first_password = options.first_password;
         let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, redirect, .. } =
             options;
         let known = clients.clone();
@@ -154,6 +157,7 @@ impl RunningNode {
                 founders,
                 shards,
                 redirect,
+                first_password,
                 cut_requests,
             };
             // The caller that started the node may not wait any more.
@@ -410,6 +414,7 @@ struct Clients {
     shards: u16,
     redirect: bool,
     cut_requests: UnboundedReceiver<CutRequest>,
+    first_password: Option<PasswordHash>,
 }
 
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
@@ -438,6 +443,7 @@ fn run<E: Election>(
             shards: clients.shards,
             redirects: clients.redirect,
             peers,
+            first_password: clients.first_password,
         });
         let hub = Rc::new(RefCell::new(Hub::default()));
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::accept::accept;
 use super::clients::{Client, Registry};
 use super::command::{About, Answer, Blocking, ReadBatch, ServerInfo};
-use super::connection::{Connection, ConnectionLimits, Freshness, Reason, Work, Written};
+use super::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Reason, Work, Written};
 use super::process::Process;
 use super::pubsub::{self, Hub, Request, Topic};
 use super::random;
@@ -70,6 +70,15 @@ pub trait Backend: Clone + 'static {
     /// Asks all other nodes, and returns the answers that came in time.
     fn ask_others(&self, request: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static;
 
+    /// The users as this node knows them.
+    fn users(&self) -> KnownUsers;
+
+    /// Waits until the node's copy of the users has changed.
+    fn users_changed(&self) -> impl Future<Output = ()> + 'static;
+
+    /// Has the node learn of the users that its own store has.
+    fn refresh_users(&self) -> impl Future<Output = ()> + 'static;
+
     /// The node's part in its group, for `INFO` and `HELLO`.
     fn about(&self) -> impl Future<Output = About> + 'static;
 }
@@ -112,7 +121,13 @@ pub async fn serve<B: Backend>(
 ) -> io::Result<Infallible> {
     let server = Rc::new(Server::new(backend, hub, limits, listener.local_addr()?.port()));
     loop {
-        let stream = accept(&listener).await;
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
+            () = server.backend.users_changed() => {
+                server.clients.set_users(&server.backend.users());
+                continue;
+            }
+        };
         let server = Rc::clone(&server);
         tokio::task::spawn_local(async move {
             if let Err(error) = server.converse(stream).await {
@@ -198,6 +213,7 @@ impl<B: Backend> Server<B> {
         }
         let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
         let mut connected = Connected::new(self, id);
+        self.wait_for_users().await;
         stream.set_nodelay(true)?;
         let client = self.clients.add(id, self.new_connection(id, &stream)?);
         let mut pending = VecDeque::new();
@@ -223,6 +239,17 @@ impl<B: Backend> Server<B> {
                 turn.await?;
             }
         }
+    }
+
+    /// Waits for a while until the node knows the users, which it does not just after its start.
+    async fn wait_for_users(&self) {
+        let known = async {
+            while !self.backend.users().is_current {
+                self.backend.users_changed().await;
+            }
+        };
+        // A client that comes earlier is told that there is no quorum.
+        let _ = timeout(USERS_PATIENCE, known).await;
     }
 
     /// Notes what a client did. Returns true if its connection is to be closed.
@@ -269,6 +296,7 @@ impl<B: Backend> Server<B> {
 
     fn new_connection(&self, id: i64, stream: &TcpStream) -> io::Result<Connection> {
         let mut connection = Connection::new(id, self.limits.connection);
+        connection.admit(self.backend.users());
         connection.set_addresses(stream.peer_addr()?, stream.local_addr()?);
         connection.share_stats(Rc::clone(&self.stats), self.micros());
         Ok(connection)
@@ -287,6 +315,9 @@ impl<B: Backend> Server<B> {
             connection.set_moment(wall_ms(), random::fresh());
             connection.set_clock(now);
             connection.set_layout(&self.backend.layout());
+            if !connection.set_users(&self.backend.users()) {
+                connection.close_after_replies();
+            }
             let room = self.hub.borrow().room(connection.subscriptions_bytes());
             connection.set_subscriptions_room(room);
         }
@@ -303,8 +334,9 @@ impl<B: Backend> Server<B> {
 
     fn begin(&self, id: i64, work: Work, pending: &mut VecDeque<Pending>) {
         match work {
-            Work::Write { slot, target, entry, blocking } => {
+            Work::Write { slot, target, entry, blocking, changes_users } => {
                 let answer = PendingAnswer::Write(match blocking {
+                    None if changes_users => Box::pin(self.change_users(target, entry)),
                     None => Box::pin(self.backend.write(target, entry)),
                     Some(blocking) => Box::pin(write_once_possible(self.backend.clone(), target, entry, blocking)),
                 });
@@ -329,6 +361,16 @@ impl<B: Backend> Server<B> {
             }
             Work::Subscriptions(changes) => self.hub.borrow_mut().change(id, changes),
             Work::Clients { .. } => unreachable!("this was carried out"),
+        }
+    }
+
+    /// Proposes a change of the users. By the time of the answer it holds on this node.
+    fn change_users(&self, target: Target, entry: Bytes) -> impl Future<Output = Written> + 'static + use<B> {
+        let backend = self.backend.clone();
+        async move {
+            let written = backend.write(target, entry).await;
+            backend.refresh_users().await;
+            written
         }
     }
 
@@ -529,5 +571,7 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
     moved
 }
 
+/// Maximum time for which a new client waits until the node knows the users.
+const USERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Room for one read of a socket.
 const READ_BYTES: usize = 16 * 1024;

@@ -199,6 +199,21 @@ impl Cluster {
         said
     }
 
+    /// Returns true if a file of a node has these bytes.
+    pub(crate) fn data_have(&self, id: u64, bytes: &[u8]) -> bool {
+        fn have(folder: &Path, bytes: &[u8]) -> bool {
+            fs::read_dir(folder).unwrap().any(|entry| {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    return have(&path, bytes);
+                }
+                let content = fs::read(&path).unwrap_or_default();
+                content.windows(bytes.len()).any(|window| window == bytes)
+            })
+        }
+        have(&self.config.data.join(id.to_string()), bytes)
+    }
+
     pub(crate) fn client(&self, id: u64) -> Client {
         let address = self.node(id).client;
         let mut client = None;

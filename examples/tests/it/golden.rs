@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use quorate_examples::kv::clients::answer;
 use quorate_examples::kv::command::{At, ServerInfo, apply};
-use quorate_examples::kv::connection::{Connection, ConnectionLimits, Work, Written};
+use quorate_examples::kv::connection::{Connection, ConnectionLimits, KnownUsers, Work, Written};
 use quorate_examples::kv::pubsub::Hub;
 use quorate_examples::kv::resp::split_inline;
 use quorate_examples::kv::store::Store;
@@ -273,6 +273,7 @@ impl Speaker for OneStore {
         self.connections += 1;
         self.connection = Connection::new(self.connections, ConnectionLimits::default());
         self.connection.set_moment(NOW, 0);
+        self.connection.admit(KnownUsers::current(self.store.users()));
     }
 
     fn exchange(&mut self, request: &[u8]) -> (Vec<u8>, bool) {
@@ -299,6 +300,9 @@ impl Speaker for OneStore {
                 Work::Write { slot, entry, .. } => {
                     let replies = apply(&mut self.store, NOW, &entry).unwrap();
                     connection.on_written(slot, Written::Applied(replies));
+                    if !connection.set_users(&KnownUsers::current(self.store.users())) {
+                        connection.close_after_replies();
+                    }
                 }
                 Work::Read { slot, batch, .. } => {
                     let answer = batch.answer(&self.store, At { log_time: NOW, now: NOW }, &ServerInfo::default());

@@ -1,5 +1,6 @@
 //! Tests of the examples from outside.
 
+mod access;
 mod bank;
 mod cluster;
 mod deploy;

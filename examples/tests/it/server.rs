@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use quorate_examples::kv::client::{Answer as Reply, Client};
 use quorate_examples::kv::command::{About, Answer, At, ReadBatch, Role, ServerInfo, apply};
-use quorate_examples::kv::connection::{ConnectionLimits, Freshness, Reason, Written};
+use quorate_examples::kv::connection::{ConnectionLimits, Freshness, KnownUsers, Reason, Written};
 use quorate_examples::kv::pubsub::{self, Hub, HubLimits, Request};
 use quorate_examples::kv::server::{Backend, ServerLimits, serve};
 use quorate_examples::kv::shards::layout::{Layout, Target};
 use quorate_examples::kv::store::{Store, Wait};
 use tokio::runtime::LocalOptions;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Answers everything at the next turn of the loop.
 #[derive(Clone)]
@@ -76,6 +76,24 @@ impl Backend for OneStore {
         wake: impl Fn() + Clone + Send + Sync + 'static,
     ) -> impl Future<Output = Result<Vec<Wait>, Reason>> + 'static {
         std::future::ready(Ok(vec![self.0.borrow().waiters().wait(keys, wake)]))
+    }
+
+    fn users(&self) -> KnownUsers {
+        KnownUsers::current(self.0.borrow().users())
+    }
+
+    fn users_changed(&self) -> impl Future<Output = ()> + 'static {
+        let changed = Arc::new(Notify::new());
+        let wake = Arc::clone(&changed);
+        let wait = self.0.borrow().wait_for_users(move || wake.notify_one());
+        async move {
+            changed.notified().await;
+            drop(wait);
+        }
+    }
+
+    fn refresh_users(&self) -> impl Future<Output = ()> + 'static {
+        std::future::ready(())
     }
 
     fn about(&self) -> impl Future<Output = About> + 'static {

@@ -32,6 +32,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         engine: config.engine,
         shards: config.shards,
         redirect: config.redirect,
+        first_password: config.first_password(),
         peer: at.peer,
         client: bind(at.client)?,
         http: Some((bind(at.http)?, metrics)),

@@ -16,13 +16,13 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::command::{About, Answer, ReadBatch, Role, ServerInfo, keys_of_entry};
-use super::connection::{Freshness, Reason, Written};
+use super::connection::{Freshness, KnownUsers, Reason, Written};
 use super::peers::Peers;
 use super::pubsub::{self, Request};
 use super::server::Backend;
 use super::shards::layout::{Layout, Target};
 use super::status;
-use super::store::{Cut, Wait, slot_of};
+use super::store::{Cut, PasswordHash, Wait, slot_of};
 
 mod backup;
 mod breather;
@@ -33,6 +33,7 @@ mod layout_register;
 mod mover;
 mod shard;
 mod transact;
+mod user_keeper;
 
 pub use breather::Breather;
 use commit::Commits;
@@ -40,6 +41,7 @@ pub use commit::{COMMIT_CHANNEL, commit_group, commit_settings, shard_resources}
 use layout_keeper::LayoutKeeper;
 pub use layout_register::{LAYOUT_GROUP, LayoutRegister};
 use shard::{Fetched, LocalShard, Read, Tried};
+use user_keeper::UserKeeper;
 
 /// The group of a shard.
 pub fn shard_group(shard: u16) -> GroupId {
@@ -63,6 +65,7 @@ struct Shared<E: Election> {
     layout: RefCell<Arc<Layout>>,
     keeper: Option<LayoutKeeper>,
     commits: Option<Commits<E>>,
+    users: UserKeeper,
     /// The address for clients of each node.
     clients: BTreeMap<u64, Address>,
     peers: Peers,
@@ -90,6 +93,8 @@ pub struct Place {
     pub redirects: bool,
     /// The other nodes.
     pub peers: Peers,
+    /// The password of the user `default` until somebody changes that user.
+    pub first_password: Option<PasswordHash>,
 }
 
 impl<E: Election> Clone for ShardsBackend<E> {
@@ -101,7 +106,7 @@ impl<E: Election> Clone for ShardsBackend<E> {
 impl<E: Election> ShardsBackend<E> {
     /// The shards that a node runs.
     pub fn new(place: Place) -> Self {
-        let Place { local, node, id, founders, clients, shards, redirects, peers } = place;
+        let Place { local, node, id, founders, clients, shards, redirects, peers, first_password } = place;
         let has_several = shards > 1;
         let shared = Shared {
             id,
@@ -110,6 +115,7 @@ impl<E: Election> ShardsBackend<E> {
             layout: RefCell::new(Arc::new(Layout::even(shards))),
             keeper: has_several.then(|| LayoutKeeper::new(LayoutRegister::new(node.clone()))),
             commits: has_several.then(|| Commits::new(node, id, founders, shards)),
+            users: UserKeeper::new(first_password),
             clients,
             peers,
             breather: Rc::default(),
@@ -118,15 +124,18 @@ impl<E: Election> ShardsBackend<E> {
         Self { shared: Rc::new(shared) }
     }
 
-    /// Keeps the layout and the transactions of this node in order, as long as it runs. A store of one shard has
-    /// neither.
+    /// Keeps the users, the layout and the transactions of this node in order, as long as it runs. A store of one shard
+    /// has neither layout nor transactions.
     pub async fn keep(&self) {
-        match (&self.shared.keeper, &self.shared.commits) {
-            (Some(keeper), Some(commits)) => {
-                tokio::join!(keeper.keep(&self.shared), commits.open(), mover::keep_moving(&self.shared));
+        let shards = async {
+            match (&self.shared.keeper, &self.shared.commits) {
+                (Some(keeper), Some(commits)) => {
+                    tokio::join!(keeper.keep(&self.shared), commits.open(), mover::keep_moving(&self.shared));
+                }
+                _ => std::future::pending().await,
             }
-            _ => std::future::pending().await,
-        }
+        };
+        tokio::join!(shards, self.shared.users.keep(&self.shared));
     }
 
     /// What other nodes may ask for: that this node begins no transaction for a short time.
@@ -316,6 +325,23 @@ impl<E: Election> Backend for ShardsBackend<E> {
                 waits.push(shared.shard(shard)?.wait(keys, wake.clone()).await?);
             }
             Ok(waits)
+        }
+    }
+
+    fn users(&self) -> KnownUsers {
+        self.shared.users.known()
+    }
+
+    fn users_changed(&self) -> impl Future<Output = ()> + 'static {
+        self.shared.users.changed()
+    }
+
+    fn refresh_users(&self) -> impl Future<Output = ()> + 'static {
+        let shared = Rc::clone(&self.shared);
+        async move {
+            if let Err(reason) = shared.users.learn(&shared, Freshness::Local).await {
+                tracing::debug!(%reason, "the users were not read");
+            }
         }
     }
 

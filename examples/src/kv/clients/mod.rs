@@ -36,6 +36,8 @@ pub struct ClientRow {
     pub output_bytes: usize,
     /// Its last command.
     pub command: String,
+    /// The user as whom it acts.
+    pub user: Bytes,
     /// Its version of the protocol.
     pub version: Version,
 }
@@ -53,6 +55,8 @@ pub struct ClientFilter {
     pub address: Option<Bytes>,
     /// Those that are connected to this address of the node.
     pub local_address: Option<Bytes>,
+    /// Those that act as this user.
+    pub user: Option<Bytes>,
     /// All but the one that asks.
     pub skips_self: bool,
 }
@@ -83,6 +87,7 @@ impl ClientFilter {
             && self.is_subscriber.is_none_or(|asked| asked == is_subscriber)
             && has(&self.address, |addresses| addresses.0)
             && has(&self.local_address, |addresses| addresses.1)
+            && self.user.as_ref().is_none_or(|user| *user == row.user)
             && !(self.skips_self && row.id == own)
     }
 }
@@ -114,6 +119,7 @@ impl fmt::Display for ClientRow {
         };
         let name = self.name.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let [channels, patterns, shards] = self.subscriptions;
+        let user = String::from_utf8_lossy(&self.user);
         let queued = self.queued.map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX));
         let (input, room) = self.input_bytes;
         let output = self.output_bytes;
@@ -124,7 +130,7 @@ impl fmt::Display for ClientRow {
         write!(f, " age={} idle={} flags={} db=0", self.age_seconds, self.idle_seconds, self.flags)?;
         write!(f, " sub={channels} psub={patterns} ssub={shards} multi={queued} qbuf={input} qbuf-free={room}")?;
         write!(f, " argv-mem=0 multi-mem=0 rbs={output} rbp={output} obl={output} oll=0 omem=0 tot-mem={memory}")?;
-        write!(f, " events={events} cmd={} user=default redir=-1 resp={version}", self.command)
+        write!(f, " events={events} cmd={} user={user} redir=-1 resp={version}", self.command)
     }
 }
 
@@ -145,6 +151,7 @@ mod tests {
             input_bytes: (10, 90),
             output_bytes: 0,
             command: "client|list".to_owned(),
+            user: Bytes::from("default"),
             version: Version::Resp3,
         }
     }
@@ -171,6 +178,8 @@ mod tests {
         assert!(takes(ClientFilter { address: at("10.0.0.1:5"), ..all() }));
         assert!(!takes(ClientFilter { address: at("10.0.0.2:6379"), ..all() }));
         assert!(takes(ClientFilter { local_address: at("10.0.0.2:6379"), ..all() }));
+        assert!(takes(ClientFilter { user: at("default"), ..all() }));
+        assert!(!takes(ClientFilter { user: at("other"), ..all() }));
         assert!(!takes(ClientFilter { skips_self: true, ..all() }));
         assert!(!takes(ClientFilter { is_nobody: true, ..all() }));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::kv::connection::Connection;
+use crate::kv::connection::{Connection, KnownUsers};
 use crate::kv::resp::Reply;
 
 use super::{ClientRequest, ClientRow, answer};
@@ -61,6 +61,26 @@ impl Registry {
             }
         }
         own.connection().on_clients(slot, &reply);
+    }
+
+    /// Tells all connections the users. Clients whose user is gone, or who listen to what they may not, are ended.
+    ///
+    /// # Panics
+    /// When one of the connections is in use.
+    pub fn set_users(&self, known: &KnownUsers) {
+        for client in self.clients.borrow().values() {
+            let mut connection = client.connection.borrow_mut();
+            if connection.set_users(known) {
+                continue;
+            }
+            if connection.is_changing_users() {
+                connection.close_after_replies();
+            } else {
+                client.is_killed.set(true);
+            }
+            drop(connection);
+            client.wake();
+        }
     }
 
     /// Number of clients that wait in a command.

@@ -115,9 +115,7 @@ fn kill(rest: &[&[u8]]) -> Result<ClientRequest, Reply> {
         } else if is(word, "laddr") {
             filter.local_address = Some(Bytes::copy_from_slice(value));
         } else if is(word, "user") {
-            if *value != b"default" {
-                return Err(Reply::Error([b"ERR No such user '", *value, b"'"].concat()));
-            }
+            filter.user = Some(Bytes::copy_from_slice(value));
         } else if is(word, "skipme") && is(value, "yes") {
             filter.skips_self = true;
         } else if is(word, "skipme") && is(value, "no") {

@@ -6,7 +6,7 @@ use crate::kv::entry::Published;
 use crate::kv::pubsub::Message;
 use crate::kv::random::{below, draw};
 use crate::kv::resp::Reply;
-use crate::kv::store::{Collection, Store, WrongType};
+use crate::kv::store::{Collection, Store, User, WrongType};
 
 use super::errors::invalid_time;
 
@@ -43,6 +43,8 @@ pub struct Change<'a> {
     /// The wall clock of the node that took the command, in Unix ms.
     pub wall_ms: u64,
     random: u64,
+    /// The user who gave the commands, by which those of scripts are checked. `None`: it may do everything.
+    user: Option<User>,
     /// The messages to be published once the entry is applied.
     published: Vec<Published>,
     published_bytes: usize,
@@ -85,7 +87,17 @@ impl<'a> View<'a> {
 impl<'a> Change<'a> {
     /// The store in an entry.
     pub fn new(store: &'a mut Store, log_time: u64, wall_ms: u64, random: u64) -> Self {
-        Self { store, log_time, wall_ms, random, published: Vec::new(), published_bytes: 0 }
+        Self { store, log_time, wall_ms, random, user: None, published: Vec::new(), published_bytes: 0 }
+    }
+
+    /// The same for a user who may not do everything.
+    pub(super) fn for_user(self, user: Option<User>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// The user who gave the commands. `None`: it may do everything.
+    pub(super) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     /// The store for a command that only reads.

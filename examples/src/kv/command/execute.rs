@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::kv::entry::{DecodeError, Entry, Item, encode_outcome};
 use crate::kv::resp::{Encoder, Reply};
-use crate::kv::store::Store;
+use crate::kv::store::{Store, User};
 
 use super::context::{Change, View};
 use super::spec::{Action, Read, Spec};
@@ -31,7 +31,8 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
     let mut entry = Entry::open(entry)?;
     store.begin_entry(log_time, entry.random);
     let version = entry.version;
-    let mut change = Change::new(store, log_time, entry.wall_ms, entry.random);
+    let user = if entry.grants.is_empty() { None } else { Some(user_of(entry.grants)?) };
+    let mut change = Change::new(store, log_time, entry.wall_ms, entry.random).for_user(user);
     let mut replies = BytesMut::new();
     let mut out = Encoder::new(&mut replies, version);
     for item in &mut entry {
@@ -52,6 +53,10 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
     }
     let published = change.into_published();
     Ok(if replies == OK[..] { Bytes::from_static(OK) } else { encode_outcome(replies, &published) })
+}
+
+fn user_of(grants: &[u8]) -> Result<User, DecodeError> {
+    User::grants_from(grants).map_err(|_| DecodeError::Length)
 }
 
 /// The keys that the commands of an entry name, repeated ones included. Those of a command whose keys cannot be told

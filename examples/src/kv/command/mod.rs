@@ -7,6 +7,7 @@
 // The functions of all commands have one type, also of those that never fail.
 #![allow(clippy::unnecessary_wraps)]
 
+mod acl;
 mod admin;
 mod bitfield;
 mod bits;
@@ -40,6 +41,7 @@ mod spec;
 mod streams;
 mod strings;
 
+pub use acl::{AclCommand, Denied, check, generate_password, hash_password, is_free, may_listen, rewrite};
 pub use admin::AdminCommand;
 pub use blocking::Blocking;
 pub use cluster::{ClusterView, counted_slot};
@@ -50,5 +52,5 @@ pub use info::{About, Keyspace, REDIS_VERSION, Role, ServerInfo};
 pub use parse::{Command, TransactionCommand, parse};
 pub use pubsub::{PubSubCommand, Question};
 pub use query::{Answer, Query, ReadBatch, Scan};
-pub use session::{Replies, Session, SessionCommand, SessionEffect};
+pub use session::{Login, Replies, Session, SessionCommand, SessionEffect};
 pub use spec::{Action, Keys, Kind, Read, Spec, Timeout, Write};

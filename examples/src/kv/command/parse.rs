@@ -4,6 +4,7 @@ use crate::kv::entry::encode_arguments;
 use crate::kv::resp::Reply;
 use crate::kv::store::parse_integer;
 
+use super::acl::AclCommand;
 use super::admin::{AdminCommand, parse_latency};
 use super::blocking::Blocking;
 use super::client;
@@ -27,6 +28,8 @@ pub enum Command<'a> {
     Clients(ClientRequest),
     /// Concerns what the node measures, and its settings.
     Admin(AdminCommand<'a>),
+    /// Concerns the users.
+    Acl(AclCommand<'a>),
     /// Concerns the connection's transaction.
     Transaction(TransactionCommand),
     /// Concerns the connection alone.
@@ -70,6 +73,7 @@ pub fn parse<'a>(spec: Option<&'static Spec>, arguments: &[&'a [u8]]) -> Result<
         };
     }
     match spec.action {
+        Action::Write(_) if spec.name == "acl" => AclCommand::parse(rest).map(Command::Acl),
         Action::Write(_) => Ok(Command::Write(spec)),
         // Alone, it is answered off the loop.
         Action::Read(_) if spec.name == "keys" => Ok(Command::Read(Query::Keys(rest[0].into()))),

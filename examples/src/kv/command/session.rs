@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::kv::resp::{Reply, Version};
-use crate::kv::store::parse_integer;
+use crate::kv::store::{DEFAULT_USER, Users, parse_integer};
 
+use super::acl::hash_password;
 use super::errors::{integer, syntax_error, unknown_subcommand, wrong_arity};
 use super::glob;
 use super::query::Query;
@@ -15,6 +16,10 @@ use super::spec::{Action, Keys, Kind, Spec};
 pub struct Session {
     /// The connection's number, from 1.
     pub id: i64,
+    /// The user as whom the client gives its commands.
+    pub user: Box<[u8]>,
+    /// The client has shown who it is, or the user `default` needed no password when it came.
+    pub is_authenticated: bool,
     /// The protocol of replies.
     pub version: Version,
     /// The name that the client gave itself.
@@ -41,6 +46,15 @@ pub enum Replies {
     SkipNext,
 }
 
+/// What a client authenticates with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The user, which is `default` if none is named.
+    pub user: Option<&'a [u8]>,
+    /// The password.
+    pub password: &'a [u8],
+}
+
 /// A command about the connection. Texts are the client's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -50,11 +64,9 @@ pub enum SessionCommand<'a> {
     Hello {
         version: Option<Version>,
         name: Option<&'a [u8]>,
+        login: Option<Login<'a>>,
     },
-    Auth {
-        alone: bool,
-        user: &'a [u8],
-    },
+    Auth(Login<'a>),
     Select(i64),
     ClientId,
     ClientName,
@@ -92,8 +104,8 @@ impl<'a> SessionCommand<'a> {
             (Kind::Ping, _) => return Err(wrong_arity("ping")),
             (Kind::Echo, _) => Self::Echo(rest[0]),
             (Kind::Hello, _) => return parse_hello(rest),
-            (Kind::Auth, [_]) => Self::Auth { alone: true, user: b"default" },
-            (Kind::Auth, [user, _]) => Self::Auth { alone: false, user },
+            (Kind::Auth, [password]) => Self::Auth(Login { user: None, password }),
+            (Kind::Auth, [user, password]) => Self::Auth(Login { user: Some(user), password }),
             (Kind::Auth, _) => return Err(syntax_error()),
             (Kind::Select, _) => Self::Select(integer(rest[0])?),
             (Kind::Command, _) => return parse_command(rest).map(Self::Constant),
@@ -112,6 +124,8 @@ impl Session {
     pub fn new(id: i64) -> Self {
         Self {
             id,
+            user: DEFAULT_USER.into(),
+            is_authenticated: false,
             version: Version::default(),
             name: None,
             local_reads: false,
@@ -121,24 +135,52 @@ impl Session {
         }
     }
 
+    /// Makes the client act as the user `default`, which it may do if that needs no password.
+    pub fn act_as_default(&mut self, users: &Users) {
+        self.user = DEFAULT_USER.into();
+        self.is_authenticated = is_open(users);
+    }
+
+    /// Returns true if the client has to authenticate first.
+    pub fn needs_login(&self, users: &Users) -> bool {
+        !self.is_authenticated && !is_open(users)
+    }
+
+    fn log_in(&mut self, login: &Login<'_>, users: &Users) -> Result<(), Reply> {
+        let name = login.user.unwrap_or(DEFAULT_USER);
+        let user = users.get(name);
+        if login.user.is_none() && user.is_some_and(|user| user.takes_any_password) {
+            return Err(Reply::error(NO_PASSWORD_SET));
+        }
+        if !user.is_some_and(|user| user.admits(&hash_password(login.password))) {
+            return Err(wrong_password());
+        }
+        self.user = name.into();
+        self.is_authenticated = true;
+        Ok(())
+    }
+
     /// Carries out a command.
-    pub fn execute(&mut self, command: SessionCommand<'_>) -> SessionEffect {
+    pub fn execute(&mut self, command: SessionCommand<'_>, users: &Users) -> SessionEffect {
         SessionEffect::Reply(match command {
             SessionCommand::Ping(None) => Reply::Status("PONG"),
             SessionCommand::Ping(Some(text)) | SessionCommand::Echo(text) => Reply::Bulk(Bytes::copy_from_slice(text)),
-            SessionCommand::Hello { version, name } => {
+            SessionCommand::Hello { version, name, login } => {
+                let admitted = match login {
+                    Some(login) => self.log_in(&login, users),
+                    None if self.needs_login(users) => Err(Reply::error(HELLO_WITHOUT_LOGIN)),
+                    None => Ok(()),
+                };
+                if let Err(refusal) = admitted {
+                    return SessionEffect::Reply(refusal);
+                }
                 if let Some(name) = name {
                     self.set_name(name);
                 }
                 self.version = version.unwrap_or(self.version);
                 return SessionEffect::Ask(Query::Hello(self.id));
             }
-            SessionCommand::Auth { alone: true, .. } => Reply::error(
-                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-                 configuration is correct?",
-            ),
-            SessionCommand::Auth { user: b"default", .. } => Reply::OK,
-            SessionCommand::Auth { .. } => wrong_password(),
+            SessionCommand::Auth(login) => self.log_in(&login, users).err().unwrap_or(Reply::OK),
             SessionCommand::Select(index) => self.select(index),
             SessionCommand::ClientId => Reply::Integer(self.id),
             SessionCommand::ClientName => self.name.clone().map_or(Reply::Null, Reply::Bulk),
@@ -164,6 +206,7 @@ impl Session {
             }
             SessionCommand::Reset => {
                 *self = Self::new(self.id);
+                self.act_as_default(users);
                 return SessionEffect::Reset(Reply::Status("RESET"));
             }
             SessionCommand::Quit => {
@@ -203,7 +246,7 @@ impl Session {
 
 fn parse_hello<'a>(rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
     let Some((version, options)) = rest.split_first() else {
-        return Ok(SessionCommand::Hello { version: None, name: None });
+        return Ok(SessionCommand::Hello { version: None, name: None, login: None });
     };
     let version = match parse_integer(version) {
         Some(2) => Version::Resp2,
@@ -212,27 +255,24 @@ fn parse_hello<'a>(rest: &[&'a [u8]]) -> Result<SessionCommand<'a>, Reply> {
         None => return Err(Reply::error("ERR Protocol version is not an integer or out of range")),
     };
     let mut options = options;
-    let (mut name, mut user) = (None, None);
+    let (mut name, mut login) = (None, None);
     while let Some((option, rest)) = options.split_first() {
         options = match rest {
             [value, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
                 name = Some(*value);
                 rest
             }
-            [value, _, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                user = Some(*value);
+            [user, password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                login = Some(Login { user: Some(user), password });
                 rest
             }
             _ => return Err(Reply::Error([b"ERR Syntax error in HELLO option '", *option, b"'"].concat())),
         };
     }
-    if user.is_some_and(|user| user != b"default") {
-        return Err(wrong_password());
-    }
     if name.is_some_and(|name| !is_client_name(name)) {
         return Err(invalid_client_name());
     }
-    Ok(SessionCommand::Hello { version: Some(version), name })
+    Ok(SessionCommand::Hello { version: Some(version), name, login })
 }
 
 fn parse_command(rest: &[&[u8]]) -> Result<Reply, Reply> {
@@ -311,9 +351,19 @@ fn invalid_client_name() -> Reply {
     Reply::error("ERR Client names cannot contain spaces, newlines or special characters.")
 }
 
+/// Returns true if anybody may act as the user `default`.
+fn is_open(users: &Users) -> bool {
+    users.get(DEFAULT_USER).is_some_and(|user| user.is_on && user.takes_any_password)
+}
+
 fn wrong_password() -> Reply {
     Reply::error("WRONGPASS invalid username-password pair or user is disabled.")
 }
 
+const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. Are you \
+    sure your configuration is correct?";
+const HELLO_WITHOUT_LOGIN: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+    HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+    same time";
 /// Number of databases of a Redis server by default.
 const DATABASES: i64 = 16;

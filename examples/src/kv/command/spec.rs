@@ -154,26 +154,16 @@ impl Spec {
         !self.summary.is_empty()
     }
 
-    /// Returns true if the command is of a category of Redis's access control: of its flags, or of its kind of value.
+    /// Returns true if the command is of a category of Redis's access control.
     pub fn is_of_category(&self, category: &[u8]) -> bool {
-        let group = match self.group {
-            "transactions" => "transaction",
-            "sorted-set" => "sortedset",
-            group => group,
-        };
-        let has = |flag: &str| self.flags.contains(&flag);
-        match category {
-            b"read" => has("readonly"),
-            b"slow" => !has("fast"),
-            b"dangerous" => has("admin"),
-            category => category == group.as_bytes() || self.flags.iter().any(|flag| flag.as_bytes() == category),
-        }
+        std::str::from_utf8(category).is_ok_and(|category| super::acl::categories::is_of(self.name, category))
     }
 
-    /// Returns true if the command concerns all keys, or what is kept beside them, and names none of them.
+    /// Returns true if the command concerns all keys, or what is kept beside them, and names none of them. Users are
+    /// kept by the first shard alone.
     pub fn concerns_all(&self) -> bool {
         let is_of_store = matches!(self.action, Action::Read(_) | Action::Write(_));
-        self.keys == Keys::None && is_of_store && self.name != "time"
+        self.keys == Keys::None && is_of_store && !["acl", "time"].contains(&self.name)
     }
 
     /// Returns true if the command reads keys whose names it makes up: of `SORT` with patterns.
@@ -354,6 +344,7 @@ pub(super) const ALL_KEYS: Keys = Keys::Range(1, -1, 1);
 /// All commands by name.
 static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
     let groups = [
+        super::acl::COMMANDS,
         super::bitfield::COMMANDS,
         super::bits::COMMANDS,
         super::blocking::COMMANDS,

@@ -44,6 +44,9 @@ pub enum Problem {
     /// A store of several shards keeps the nodes with which it began.
     #[error("node {0} cannot join: a store of several shards keeps the nodes with which it began")]
     JoinsShards(u64),
+    /// The first password is empty.
+    #[error("not empty: without the key there is no password")]
+    EmptyPassword,
     /// There are no nodes, or too many.
     #[error("a cluster has 1 to {NODES_MAX} nodes, not {0}")]
     NodeCount(usize),

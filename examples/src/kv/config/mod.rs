@@ -9,6 +9,8 @@ use std::{fmt, fs, io};
 use serde::Deserialize;
 
 use super::address::Address;
+use super::command::hash_password;
+use super::store::PasswordHash;
 
 mod mistakes;
 mod raw;
@@ -33,6 +35,9 @@ pub struct ClusterConfig {
     /// A node answers a command for a shard that another node leads by that one's address (`redirect`), instead of
     /// having it carried out there.
     pub redirect: bool,
+    /// The password of the user `default` until somebody changes that user by `ACL SETUSER` (`requirepass`, none unless
+    /// set).
+    pub requirepass: Option<String>,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
@@ -162,6 +167,11 @@ impl ClusterConfig {
     /// The nodes that do not begin the cluster.
     pub fn joining(&self) -> BTreeSet<u64> {
         self.nodes.iter().filter(|(_, node)| node.join).map(|(id, _)| *id).collect()
+    }
+
+    /// The hash of the first password.
+    pub fn first_password(&self) -> Option<PasswordHash> {
+        self.requirepass.as_ref().map(|password| hash_password(password.as_bytes()))
     }
 
     /// The addresses for other nodes, by node id.

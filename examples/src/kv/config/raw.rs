@@ -25,6 +25,7 @@ pub(super) struct RawCluster {
     shards: Option<Spanned<u16>>,
     #[serde(default)]
     redirect: bool,
+    requirepass: Option<Spanned<String>>,
     #[serde(default)]
     node: Vec<Spanned<RawNode>>,
 }
@@ -54,7 +55,8 @@ impl<'a> Check<'a> {
 
     /// Checks a file. A relative `data` is taken from `folder`.
     pub(super) fn check(mut self, raw: RawCluster, folder: &Path) -> Result<ClusterConfig, Vec<Mistake>> {
-        let RawCluster { cluster, data, snapshot_entries, engine, shards, redirect, node: raw_nodes } = raw;
+        let RawCluster { cluster, data, snapshot_entries, engine, shards, redirect, requirepass, node: raw_nodes } =
+            raw;
         if !(1..=CLUSTER_NAME_BYTES_MAX).contains(&cluster.get_ref().len()) {
             self.note("cluster", cluster.span(), Problem::Name);
         }
@@ -69,6 +71,9 @@ impl<'a> Check<'a> {
         if !(1..=NODES_MAX).contains(&raw_nodes.len()) {
             self.note("node", None, Problem::NodeCount(raw_nodes.len()));
         }
+        if let Some(password) = requirepass.as_ref().filter(|password| password.get_ref().is_empty()) {
+            self.note("requirepass", password.span(), Problem::EmptyPassword);
+        }
         let nodes = self.nodes(raw_nodes, shard_count);
         if !self.mistakes.is_empty() {
             return Err(self.mistakes);
@@ -80,6 +85,7 @@ impl<'a> Check<'a> {
             engine,
             shards: shard_count,
             redirect,
+            requirepass: requirepass.map(Spanned::into_inner),
             nodes,
         })
     }

@@ -19,11 +19,14 @@ use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
 use super::shards::layout::{Layout, Target};
 use super::store::VALUE_BYTES_MAX;
 
+mod access;
 mod observed;
 mod requests;
 mod subscriptions;
 mod transaction;
 
+use access::Access;
+pub use access::KnownUsers;
 use observed::{Measured, Observed};
 use subscriptions::{Asking, Subscriptions};
 use transaction::Transaction;
@@ -63,6 +66,8 @@ pub enum Work {
         entry: Bytes,
         /// What to wait for if the reply is that there was nothing. Then the entry is proposed again.
         blocking: Option<Blocking>,
+        /// The entry changes the users, so this node has to learn of them before the client is answered.
+        changes_users: bool,
     },
     /// Answer a batch of reads.
     Read {
@@ -170,6 +175,7 @@ pub struct Connection {
     limits: ConnectionLimits,
     layout: Arc<Layout>,
     session: Session,
+    access: Access,
     transaction: Transaction,
     subscriptions: Subscriptions,
     reader: RequestReader,
@@ -242,6 +248,7 @@ impl Connection {
             limits,
             layout: Arc::new(Layout::single()),
             session: Session::new(id),
+            access: Access::open(),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
             reader: RequestReader::new(requests),
@@ -401,6 +408,7 @@ impl Connection {
         self.writing -= 1;
         self.is_blocked = false;
         self.is_alone = false;
+        self.access.is_changing = false;
         self.is_unsure = is_unsure;
         self.note_errors(slot, &replies, count);
         if published.is_empty() {
@@ -449,7 +457,11 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        let is_free = !self.session.closing && !self.is_blocked && !self.is_alone && self.subscriptions.is_settled();
+        let is_free = !self.access.is_changing
+            && !self.session.closing
+            && !self.is_blocked
+            && !self.is_alone
+            && self.subscriptions.is_settled();
         is_free && self.replies_bytes() < self.replies_room
     }
 

@@ -68,6 +68,13 @@ pub(super) enum First {
     Arguments(Bytes),
 }
 
+impl Observed {
+    /// Microseconds by the node's clock.
+    pub(super) fn now_micros(&self) -> u64 {
+        self.now_micros
+    }
+}
+
 impl First {
     pub(super) fn of_batch(batch: &ReadBatch) -> Self {
         match batch.queries.first() {
@@ -133,6 +140,7 @@ impl Connection {
             input_bytes: (self.input.len(), self.input.capacity() - self.input.len()),
             output_bytes: self.replies_bytes(),
             command: subcommand.map_or_else(|| command.to_owned(), |name| format!("{command}|{name}")),
+            user: Bytes::copy_from_slice(&self.session.user),
             version: self.session.version,
         }
     }

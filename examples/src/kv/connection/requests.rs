@@ -1,8 +1,10 @@
 //! The way from requests to work: each is answered at once, or joins a group of reads or writes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::kv::clients::ClientRequest;
+use crate::kv::clients::{ClientFilter, ClientRequest};
 use crate::kv::command::{
     Blocking, Command, Keys, PubSubCommand, Query, Question, ReadBatch, Replies, SessionCommand, SessionEffect, Spec,
     TransactionCommand, parse,
@@ -15,6 +17,7 @@ use crate::kv::random;
 use crate::kv::resp::{Reply, Request};
 use crate::kv::shards::layout::Target;
 
+use super::access::{is_exec, login_of};
 use super::observed::{First, Taken};
 use super::subscriptions::Asking;
 use super::transaction::{Exec, Transaction};
@@ -61,6 +64,13 @@ impl Connection {
         {
             parsed = Err(refusal);
         }
+        if let Some(spec) = spec
+            && let Some(refusal) = self.refuse_access(spec, &parsed, &arguments)
+        {
+            // A transaction whose end is refused has ended all the same.
+            let ends = is_exec(&parsed) && matches!(self.transaction.exec(), Exec::Failed | Exec::Run(..));
+            parsed = Err(if ends { abort_because(&refusal) } else { refusal });
+        }
         let is_queued = self.transaction.is_open() && !matches!(parsed, Ok(Command::Transaction(_)));
         let is_rejected = parsed.is_err();
         self.carry_out(parsed, &arguments, length, group)?;
@@ -104,6 +114,13 @@ impl Connection {
             // This request is answered here, so the earlier ones must have their place among the replies first.
             _ if group.is_some() => return None,
             Ok(Command::Write(_)) => self.reply(length, &Reply::error(Reason::TooLarge.to_string())),
+            Ok(Command::Acl(command)) => match self.answer_acl(&command) {
+                Some(reply) => self.reply(length, &reply),
+                None => self.join_user_change(group, arguments)?,
+            },
+            Ok(Command::Clients(ClientRequest::Kill(filter))) if let Some(user) = self.missing_user(&filter) => {
+                self.reply(length, &Reply::Error([b"ERR No such user '", &user[..], b"'"].concat()));
+            }
             Ok(Command::Clients(request)) => *group = Some(Group::Clients(request)),
             Ok(Command::Admin(command)) => {
                 let reply = command.execute(&mut self.observed.stats.borrow_mut());
@@ -115,7 +132,7 @@ impl Connection {
             Ok(Command::Session(SessionCommand::Reset)) if self.is_subscribed() && !self.slots.is_empty() => {
                 return None;
             }
-            Ok(Command::Session(command)) => match self.session.execute(command) {
+            Ok(Command::Session(command)) => match self.execute(command) {
                 SessionEffect::Reply(reply) => self.reply(length, &reply),
                 SessionEffect::Ask(query) => self.join_reads(group, Target::Shard(0), query)?,
                 SessionEffect::Reset(reply) => {
@@ -187,6 +204,10 @@ impl Connection {
                 Exec::Failed => Reply::error("EXECABORT Transaction discarded because of previous errors."),
                 Exec::Run(watched, commands) if watched.is_empty() && commands.is_empty() => Reply::Array(Vec::new()),
                 Exec::Run(watched, commands) => {
+                    if let Some(refusal) = self.refuse_queued(&commands) {
+                        self.reply(length, &refusal);
+                        return Some(());
+                    }
                     let target = self.target_of_transaction(&watched, &commands);
                     if !self.may_write(target) {
                         self.transaction.again(watched, commands);
@@ -194,7 +215,8 @@ impl Connection {
                     }
                     let bytes = transaction_bytes_max(&watched, &commands);
                     if bytes <= self.limits.command_bytes_max {
-                        let mut entry = self.new_entry(bytes);
+                        let runs_scripts = commands.iter().any(|command| is_script(command));
+                        let mut entry = self.new_entry(bytes, runs_scripts);
                         entry.transaction(&watched, &commands);
                         *group = Some(Group::Writes { target, entry, count: 1, is_full: true, blocking: None });
                         return Some(());
@@ -232,10 +254,38 @@ impl Connection {
         refusal
     }
 
-    fn new_entry(&mut self, capacity: usize) -> EntryWriter {
+    /// Adds a change of the users, which is alone in its entry. `None` if it must not begin yet.
+    fn join_user_change(&mut self, group: &mut Option<Group>, arguments: &[&[u8]]) -> Option<()> {
+        let rewritten = self.rewritten(arguments);
+        let arguments: Vec<&[u8]> = rewritten.iter().map(Vec::as_slice).collect();
+        let spec = Spec::find(arguments[0]).expect("it was parsed");
+        self.join_writes(group, spec, &arguments)?;
+        self.access.is_changing = true;
+        Some(())
+    }
+
+    /// The user that a filter names, if there is none of this name.
+    fn missing_user(&self, filter: &ClientFilter) -> Option<Bytes> {
+        filter.user.clone().filter(|user| self.access.known.users.get(user).is_none())
+    }
+
+    /// Carries out a command about the connection.
+    fn execute(&mut self, command: SessionCommand<'_>) -> SessionEffect {
+        let users = Arc::clone(&self.access.known.users);
+        let attempt = login_of(&command);
+        let effect = self.session.execute(command, &users);
+        if matches!(&effect, SessionEffect::Reply(Reply::Error(text)) if text.starts_with(b"WRONGPASS")) {
+            self.note_failed_login(attempt);
+        }
+        self.look_up_user();
+        effect
+    }
+
+    fn new_entry(&mut self, capacity: usize, runs_scripts: bool) -> EntryWriter {
         let (next, drawn) = random::draw(self.random);
         self.random = next;
-        EntryWriter::new(self.session.version, self.wall_ms, drawn, capacity)
+        let grants = if runs_scripts { self.grants() } else { Vec::new() };
+        EntryWriter::for_grants(self.session.version, self.wall_ms, drawn, &grants, capacity)
     }
 
     /// Adds a write to the group. `None` if it must not begin yet.
@@ -251,7 +301,7 @@ impl Connection {
         let added = command_bytes_max(arguments);
         let group = group.get_or_insert_with(|| Group::Writes {
             target,
-            entry: self.new_entry(added),
+            entry: self.new_entry(added, spec.group == "scripting"),
             count: 0,
             is_full: false,
             blocking: Blocking::of(spec, arguments),
@@ -355,7 +405,8 @@ impl Connection {
                 self.is_alone = !matches!(target, Target::Shard(_));
                 let entry = entry.finish();
                 first = First::OfEntry(entry.clone());
-                (State::Writes { count, target }, Work::Write { slot, target, entry, blocking })
+                let changes_users = self.access.is_changing;
+                (State::Writes { count, target }, Work::Write { slot, target, entry, blocking, changes_users })
             }
             Group::Reads { target, queries, freshness, .. } => {
                 self.reading += 1;
@@ -396,6 +447,20 @@ impl Connection {
 /// Returns true for commands that are carried out between `MULTI` and `EXEC`, and end the transaction.
 fn ends_transaction(parsed: &Result<Command<'_>, Reply>) -> bool {
     matches!(parsed, Ok(Command::Session(SessionCommand::Quit | SessionCommand::Reset | SessionCommand::HttpRequest)))
+}
+
+/// Returns true if a command runs others.
+fn is_script(command: &[u8]) -> bool {
+    let arguments = decode_arguments(command).expect("this process encoded them");
+    Spec::find(arguments[0]).is_some_and(|spec| spec.group == "scripting")
+}
+
+/// The reply to `EXEC` of a client that may not give it.
+fn abort_because(refusal: &Reply) -> Reply {
+    match refusal {
+        Reply::Error(text) => Reply::Error([&b"EXECABORT Transaction discarded because of: "[..], text].concat()),
+        other => other.clone(),
+    }
 }
 
 /// Maximum number of commands that become one entry of the log, or one read.

@@ -46,6 +46,11 @@ impl Subscriptions {
         self.names[topic as usize].len()
     }
 
+    /// The names of a kind.
+    pub(super) fn names(&self, topic: Topic) -> Vec<&[u8]> {
+        self.names[topic as usize].iter().map(|name| &**name).collect()
+    }
+
     /// Returns true if the node was told all changes.
     pub(super) fn is_settled(&self) -> bool {
         self.changes.is_empty()

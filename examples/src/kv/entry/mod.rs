@@ -1,7 +1,7 @@
 //! Entries of the log: commands with their arguments, as clients sent them.
 //!
-//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock and random number as u64; then items. A
-//! command: 1 and its arguments. A transaction: 2, the number of watched keys, each with its version as u64, the number
+//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock and random number as u64, what
+//! scripts may do as a length and bytes; then items. A command: 1 and its arguments. A transaction: 2, the number of watched keys, each with its version as u64, the number
 //! of commands, and each one's arguments. Arguments are their number and each one's length and bytes. Lengths and
 //! counts are LEB128, other numbers little-endian. The layout never changes; tests compare the bytes with those of the
 //! first release.
@@ -18,7 +18,7 @@ use codec::{Decoder, put_bytes, put_length};
 pub use outcome::{NO_RECEIVERS, Published, decode_outcome, encode_outcome, put_receivers};
 
 /// The version of an entry that this program writes, and the only one that it reads.
-pub const ENTRY_VERSION: u8 = 2;
+pub const ENTRY_VERSION: u8 = 3;
 
 /// A key that a transaction depends on, with the version that the client saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +33,28 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct EntryWriter {
     bytes: BytesMut,
+    /// Bytes before the first item.
+    head: usize,
 }
 
 impl EntryWriter {
     /// An entry without commands. `version` is the protocol of the replies. `wall_ms` is the wall clock in Unix ms, by
     /// which points of time that a client names become spans. `random` is a number that no client knows before.
     pub fn new(version: Version, wall_ms: u64, random: u64, capacity: usize) -> Self {
-        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + capacity);
+        Self::for_grants(version, wall_ms, random, &[], capacity)
+    }
+
+    /// As [`new`](Self::new), for a user who may do what `grants` tell, as `User::encoded_grants` returned them. The
+    /// commands themselves were checked; those that their scripts give are checked when the entry is applied.
+    pub fn for_grants(version: Version, wall_ms: u64, random: u64, grants: &[u8], capacity: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + LENGTH_BYTES_MAX + grants.len() + capacity);
         bytes.put_u8(ENTRY_VERSION);
         bytes.put_u8(if version == Version::Resp2 { 2 } else { 3 });
         bytes.put_u64_le(wall_ms);
         bytes.put_u64_le(random);
-        Self { bytes }
+        put_bytes(&mut bytes, grants);
+        let head = bytes.len();
+        Self { bytes, head }
     }
 
     /// Bytes so far.
@@ -54,7 +64,7 @@ impl EntryWriter {
 
     /// Returns true if there is no command yet.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER_BYTES
+        self.bytes.len() == self.head
     }
 
     /// Adds a command.
@@ -125,6 +135,8 @@ pub struct Entry<'a> {
     pub wall_ms: u64,
     /// A number that no client knew before.
     pub random: u64,
+    /// What scripts may do, for `User::grants_from`. Empty: everything.
+    pub grants: &'a [u8],
     rest: Decoder<'a>,
 }
 
@@ -158,7 +170,8 @@ impl<'a> Entry<'a> {
             3 => Version::Resp3,
             other => return Err(DecodeError::Kind(other)),
         };
-        Ok(Self { version, wall_ms: rest.u64()?, random: rest.u64()?, rest })
+        let (wall_ms, random, grants) = (rest.u64()?, rest.u64()?, rest.bytes()?);
+        Ok(Self { version, wall_ms, random, grants, rest })
     }
 
     fn read(&mut self) -> Result<Item<'a>, DecodeError> {
@@ -205,7 +218,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Bytes {
-        let mut entry = EntryWriter::new(Version::Resp3, 0x0102, 0xfffe, 0);
+        let mut entry = EntryWriter::for_grants(Version::Resp3, 0x0102, 0xfffe, b"may", 0);
         entry.command(&[b"set", b"key", b""]);
         let watched = [Watched { key: Box::from(&b"w"[..]), version: 7 }];
         entry.transaction(&watched, &[encode_arguments(&[b"incr", b"n"]), encode_arguments(&[b"get", &[7; 200]])]);
@@ -214,7 +227,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_first_release() {
-        let mut expected = vec![2, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0];
+        let mut expected = vec![3, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0];
+        expected.extend_from_slice(b"\x03may");
         expected.extend_from_slice(b"\x01\x03\x03set\x03key\x00");
         expected.extend_from_slice(b"\x02\x01\x01w\x07\0\0\0\0\0\0\0\x02\x02\x04incr\x01n\x02\x03get\xc8\x01");
         expected.extend_from_slice(&[7; 200]);
@@ -232,14 +246,14 @@ mod tests {
         assert_eq!((watched.len(), commands.len()), (1, 2));
         for length in 0..bytes.len() {
             let read = Entry::open(&bytes[..length]).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            assert!(read.is_err() || [HEADER_BYTES, HEADER_BYTES + 11].contains(&length), "{length}: {read:?}");
+            assert!(read.is_err() || [HEADER_BYTES + 4, HEADER_BYTES + 15].contains(&length), "{length}: {read:?}");
         }
     }
 
     #[test]
     fn what_another_program_wrote_is_refused() {
         for (at, byte, error) in
-            [(0, 1, DecodeError::Version(1)), (1, 4, DecodeError::Kind(4)), (18, 9, DecodeError::Kind(9))]
+            [(0, 1, DecodeError::Version(1)), (1, 4, DecodeError::Kind(4)), (22, 9, DecodeError::Kind(9))]
         {
             let mut bytes = entry().to_vec();
             bytes[at] = byte;

@@ -32,6 +32,8 @@ pub enum Reply {
     Null,
     /// A list.
     Array(Vec<Reply>),
+    /// Different things in no particular order; under RESP2 a list.
+    Set(Vec<Reply>),
     /// Keys and values in a given order; under RESP2 a flat list.
     Map(Vec<(Reply, Reply)>),
     /// Text for people; under RESP2 ordinary bytes.
@@ -228,7 +230,7 @@ fn frame2(reply: &Reply) -> resp2::types::BytesFrame {
         Reply::Integer(number) => Frame::Integer(*number),
         Reply::Bulk(bytes) => Frame::BulkString(bytes.clone()),
         Reply::Null => Frame::Null,
-        Reply::Array(items) => Frame::Array(items.iter().map(frame2).collect()),
+        Reply::Array(items) | Reply::Set(items) => Frame::Array(items.iter().map(frame2).collect()),
         Reply::Map(pairs) => Frame::Array(pairs.iter().flat_map(|(key, value)| [frame2(key), frame2(value)]).collect()),
         Reply::Text(text) => Frame::BulkString(Bytes::from(text.clone())),
     }
@@ -246,6 +248,7 @@ fn frame3(reply: &Reply) -> resp3::types::BytesFrame {
         Reply::Bulk(bytes) => Frame::BlobString { data: bytes.clone(), attributes },
         Reply::Null => Frame::Null,
         Reply::Array(items) => Frame::Array { data: items.iter().map(frame3).collect(), attributes },
+        Reply::Set(items) => Frame::Set { data: items.iter().map(frame3).collect(), attributes },
         Reply::Map(pairs) => {
             let data: FrameMap<_, _> = pairs.iter().map(|(key, value)| (frame3(key), frame3(value))).collect();
             Frame::Map { data, attributes }

@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 use crate::kv::command::Spec;
 
 mod calls;
+mod refusals;
 mod slow_log;
 
 pub use calls::Calls;
+pub use refusals::{Refusal, Refusals};
 pub use slow_log::{SlowCommand, SlowLog};
 
 /// The calls and errors of a node's clients.
@@ -22,6 +24,8 @@ pub struct Stats {
     errors: BTreeMap<Box<str>, u64>,
     /// The slow commands.
     pub slow_log: SlowLog,
+    /// What clients were refused.
+    pub refusals: Refusals,
 }
 
 /// The calls of one command.

@@ -23,6 +23,7 @@ mod slots;
 mod snapshot;
 mod table;
 mod trace;
+mod users;
 mod value;
 mod waiters;
 
@@ -35,6 +36,7 @@ pub use slots::{Elsewhere, SLOTS, Slot, SlotChange, SlotError, SlotState, slot_o
 pub use snapshot::{RestoreError, Snapshot};
 pub(crate) use snapshot::{encode_record, install_record};
 pub use trace::Touched;
+pub use users::{CommandRule, DEFAULT_USER, Grant, KeyPattern, PasswordHash, TooManyUsers, User, Users};
 pub use value::{
     Collection, Consumer, Group, Hash, List, Members, Pair, Pending, Set, SortedSet, Stream, StreamEntry, StreamId,
     Value,
@@ -78,6 +80,7 @@ pub struct Store {
     /// Wrapping sum of the records' digests, which does not depend on their order.
     digest: u64,
     scripts: Arc<Scripts>,
+    users: Arc<Users>,
     /// The slots of a shard. `None` for a store that holds all keys.
     slots: Option<Slots>,
     /// A cut through all shards that no node has taken yet, with its number.
@@ -85,6 +88,8 @@ pub struct Store {
     /// Notes what is touched, in a store that holds some keys of a larger one.
     trace: Option<Box<Trace>>,
     waiters: Arc<Waiters>,
+    /// Those who wait for a change of the users.
+    user_waiters: Arc<Waiters>,
     scratch: Vec<u8>,
     discard: Discard,
 }
@@ -145,10 +150,12 @@ impl Store {
             weight: 0,
             digest: 0,
             scripts: Arc::default(),
+            users: Arc::default(),
             slots: None,
             kept: RefCell::new(None),
             trace: None,
             waiters: Arc::default(),
+            user_waiters: Arc::default(),
             scratch: Vec::new(),
             discard: drop,
         }
@@ -250,7 +257,8 @@ impl Store {
     /// A number that is equal for stores that hold the same keys, values and deadlines, on every platform.
     pub fn digest(&self) -> u64 {
         let slots = self.slots.as_ref().map_or(0, Slots::digest);
-        self.digest.wrapping_add(self.scripts.digest()).wrapping_add(slots)
+        let beside = self.scripts.digest().wrapping_add(self.users.digest());
+        self.digest.wrapping_add(beside).wrapping_add(slots)
     }
 
     /// Some keys from a cursor on, which is 0 at the start, and the next cursor, which is 0 at the end. Keys that exist
@@ -425,6 +433,11 @@ impl Store {
         Arc::make_mut(&mut self.scripts).add(sha, script)
     }
 
+    /// The users.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.users
+    }
+
     /// The libraries of functions.
     pub fn libraries(&self) -> &Libraries {
         self.scripts.libraries()
@@ -534,6 +547,7 @@ impl Store {
 impl Drop for Store {
     /// A store that a snapshot replaces takes as long to free as flushed keys.
     fn drop(&mut self) {
+        self.user_waiters.wake_all();
         self.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! A store as one of several: the slots whose keys it holds, and parts of it on which a command is tried.
+//! A store as one of several: the users, which the first has, the slots whose keys it holds, and parts of it on which a command is tried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::record::{Head, Record};
 use super::slots::Slots;
 use super::trace::Trace;
-use super::{Elsewhere, Scripts, Slot, SlotChange, SlotError, Store, Touched, slot_of};
+use super::{Elsewhere, Scripts, Slot, SlotChange, SlotError, Store, Touched, Users, Wait, slot_of};
 
 impl Store {
     /// Where else a key has to be looked for. `asks` is set if the shard from which its slot moves has sent the asker.
@@ -46,6 +46,17 @@ impl Store {
     /// The scripts that are kept.
     pub fn scripts(&self) -> &Arc<Scripts> {
         &self.scripts
+    }
+
+    /// The users, to be changed. Who waits for a change is told.
+    pub fn users_mut(&mut self) -> &mut Users {
+        self.user_waiters.wake_all();
+        Arc::make_mut(&mut self.users)
+    }
+
+    /// Calls `wake` whenever the users may have changed, until the wait is dropped.
+    pub fn wait_for_users(&self, wake: impl Fn() + Send + Sync + 'static) -> Wait {
+        self.user_waiters.wait(vec![Box::default()], wake)
     }
 
     /// A store of some keys of larger ones, to try a command on: `known` are the keys of which it is known what the

@@ -3,8 +3,9 @@
 //! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
 //! scripts as u32, and each one's SHA-1 and text; the number of libraries as u32, and each one's name, text, number of
 //! functions as u32, and for each function its name, 1 if it has a description, the description, the number of its
-//! flags as u32, and the flags; 1 if the store is a shard's, then the kind of each slot's state, its shard as u16 and
-//! its generation as u64; then the records; then 0, the number of records and the digest as u64. A record: its kind,
+//! flags as u32, and the flags; the number of users as u32, and each one's name, three bytes (on, any password, checked
+//! values), the number of passwords as u32, their hashes, and what it may do; 1 if the store is a shard's, then
+//! the kind of each slot's state, its shard as u16 and its generation as u64; then the records; then 0, the number of records and the digest as u64. A record: its kind,
 //! deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if the value is small, the
 //! number of items as u32, and the items. Texts, keys, values and items begin with their length as u32. A stream's
 //! items are followed by its ids, the number of groups as u32, and for each one its name and place, its consumers, and
@@ -20,11 +21,12 @@ use super::scripts::Scripts;
 use super::sequence::Sequence;
 use super::slots::Slots;
 use super::table::Table;
+use super::users::Users;
 use super::value::{Hash, List, Members, Parts, Set, SortedSet, Stream, Value};
 use super::{SLOTS, Slot, SlotState, Store, VALUE_BYTES_MAX};
 
 /// The version that this program writes, and the newest it reads.
-const SNAPSHOT_VERSION: u8 = 3;
+const SNAPSHOT_VERSION: u8 = 4;
 
 /// A store at one moment: cheap to make, and `Send`, so that it is written and dropped off the loop.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub struct Snapshot {
     revision: u64,
     is_seeded: bool,
     scripts: Arc<Scripts>,
+    users: Arc<Users>,
     slots: Option<Arc<[Slot]>>,
 }
 
@@ -66,6 +69,7 @@ impl Snapshot {
             revision: store.revision,
             is_seeded: store.is_seeded,
             scripts: Arc::clone(&store.scripts),
+            users: Arc::clone(&store.users),
             slots: store.slots().cloned(),
         }
     }
@@ -112,6 +116,7 @@ impl Snapshot {
             write_bytes(&mut writer, script)?;
         }
         self.scripts.libraries().write(&mut writer)?;
+        self.users.write(&mut writer)?;
         writer.write_all(&[u8::from(self.slots.is_some())])?;
         for slot in self.slots.iter().flat_map(|slots| slots.iter()) {
             let (kind, shard) = slot.state.code();
@@ -222,6 +227,7 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
         }
     }
     *store.libraries_mut() = Libraries::read(&mut reader)?;
+    store.users = Arc::new(Users::read(&mut reader)?);
     if flag(&mut reader)? {
         store.slots = Some(Slots::new(read_slots(&mut reader)?));
     }

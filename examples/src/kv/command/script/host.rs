@@ -11,6 +11,7 @@ use crate::kv::random::draw;
 use crate::kv::resp::{Encoder, Version};
 use crate::kv::store::format_number;
 
+use super::super::acl;
 use super::super::context::Change;
 use super::super::execute;
 use super::super::spec::{Action, Spec, Timeout, option};
@@ -63,6 +64,7 @@ pub(super) fn functions<'scope, 'env: 'scope>(
         let mut out = Encoder::new(&mut reply, Version::Resp2);
         match refusal(&arguments, reads_only) {
             Some(text) => out.error(text.as_bytes()),
+            None if let Some(denied) = denied(&change.borrow(), &arguments) => out.error(denied.as_bytes()),
             None if is_elsewhere(&change.borrow(), &arguments) => out.error(ELSEWHERE),
             None => execute::run(&mut change.borrow_mut(), &arguments, &mut out).map_err(Error::external)?,
         }
@@ -145,6 +147,9 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
             let name = String::from_utf8_lossy(name);
             Some(format!("ERR {name} command is not allowed with BLOCK option from scripts").into())
         }
+        Action::Connection(_) | Action::Write(_) if spec.flags.contains(&"noscript") && never_waits => {
+            Some("ERR This Redis command is not allowed from script".into())
+        }
         Action::Connection(_) => Some("ERR This Redis command is not allowed from script".into()),
         Action::Write(_) if spec.group == "scripting" || !never_waits => {
             Some("ERR This Redis command is not allowed from script".into())
@@ -154,6 +159,12 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
         }
         _ => None,
     }
+}
+
+/// Reason why the user who runs the script may not give this command.
+fn denied(change: &Change<'_>, arguments: &[&[u8]]) -> Option<&'static str> {
+    let spec = Spec::find(arguments[0])?;
+    acl::check(change.user()?, spec, arguments).err().map(|denied| denied.in_script())
 }
 
 /// Returns true if the command needs a key that another shard has. In the place of keys that a script does not name,

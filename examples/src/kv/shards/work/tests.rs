@@ -43,7 +43,7 @@ fn the_bytes_are_those_of_the_first_release() {
     assert_eq!(&work.encode()[..], [20, 1, 2, 0, 0, 0, 0, 0, 0]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
     let work = Work::Entry { entry: entry(&[&[b"get", b"k"]]), asks: true };
-    assert_eq!(work.encode()[..2], [16, 2]);
+    assert_eq!(work.encode()[..2], [16, 3]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
 }
 
