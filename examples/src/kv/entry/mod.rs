@@ -1,10 +1,10 @@
 //! Entries of the log: commands with their arguments, as clients sent them.
 //!
-//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock and random number as u64, what
-//! scripts may do as a length and bytes; then items. A command: 1 and its arguments. A transaction: 2, the number of watched keys, each with its version as u64, the number
-//! of commands, and each one's arguments. Arguments are their number and each one's length and bytes. Lengths and
-//! counts are LEB128, other numbers little-endian. The layout never changes; tests compare the bytes with those of the
-//! first release.
+//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock and random number as u64, what scripts
+//! may do as a length and bytes; then items. A command: 1 and its arguments. A transaction: 2, the number of watched
+//! keys, each with its version as u64, the number of commands, and each one's arguments. Arguments are their number
+//! and each one's length and bytes. Lengths and counts are LEB128, other numbers little-endian. The layout never
+//! changes; tests compare the bytes with those of the first release.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -1,4 +1,5 @@
-//! A store as one of several: the users, which the first has, the slots whose keys it holds, and parts of it on which a command is tried.
+//! A store as one of several: the users, which the first has, the slots whose keys it holds, and parts of it on which
+//! a command is tried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -154,7 +154,8 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
     ("xinfo", "consumers groups help stream"),
 ];
 
-/// Commands of Redis 7.0 that there are not here. A rule may name them, so that one that was written for Redis is taken.
+/// Commands of Redis 7.0 that there are not here. A rule may name them, so that one that was written for Redis is
+/// taken.
 const ABSENT: &str = "asking bgrewriteaof bgsave debug failover lastsave lolwut migrate module monitor move pfdebug pfselftest \
      psync replconf replicaof restore-asking save shutdown slaveof swapdb sync";
 
