@@ -76,7 +76,7 @@ pub trait Backend: Clone + 'static {
     /// Waits until the node's copy of the users has changed.
     fn users_changed(&self) -> impl Future<Output = ()> + 'static;
 
-    /// Has the node learn of the users that its own store has.
+    /// Has the node learn of the users as they are now in the cluster.
     fn refresh_users(&self) -> impl Future<Output = ()> + 'static;
 
     /// The node's part in its group, for `INFO` and `HELLO`.

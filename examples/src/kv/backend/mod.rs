@@ -339,7 +339,8 @@ impl<E: Election> Backend for ShardsBackend<E> {
     fn refresh_users(&self) -> impl Future<Output = ()> + 'static {
         let shared = Rc::clone(&self.shared);
         async move {
-            if let Err(reason) = shared.users.learn(&shared, Freshness::Local).await {
+            // The leader may have answered before this node's own store has the change.
+            if let Err(reason) = shared.users.learn(&shared, Freshness::Linearizable).await {
                 tracing::debug!(%reason, "the users were not read");
             }
         }
