@@ -237,13 +237,10 @@ impl Register {
         Err(Ignored::OtherEpoch)
     }
 
-    /// Handles the question whether this node can take a role.
+    /// Handles the question whether this node is there. The others may meet it only once it has a role.
     fn on_probe(&mut self, from: NodeId) -> Result<(), Ignored> {
         let base = &mut self.base;
         base.check_proposer(from)?;
-        if !base.is_counting() {
-            return Err(Ignored::Barred);
-        }
         base.post(quorate_protocol::Ticket(0), from, Message::Ready { system: base.system() });
         Ok(())
     }

@@ -89,7 +89,7 @@ pub enum Message {
         /// The sender's roles.
         system: System,
     },
-    /// The sender knows these roles, and was introduced to the group.
+    /// The sender is there, and knows these roles.
     Ready {
         /// The sender's roles.
         system: System,

@@ -167,7 +167,8 @@ impl Registers {
             added.or_else(|| of_founder(node).map(|(_, context)| context)).cloned().unwrap_or_default()
         };
         let contexts: Members = nodes.into_iter().map(|node| (node, context(node))).collect();
-        let membership = Membership { voters: in_force.members(), ..Membership::default() };
+        // A new node need not meet those that leave: they may be gone for good.
+        let membership = Membership { voters: in_force.roles().members(), ..Membership::default() };
         self.told = Some((in_force.epoch(), to_come.cloned()));
         self.outputs.push_back(GroupOutput::Members { contexts, membership });
     }
