@@ -1,8 +1,8 @@
 //! Keys that come from Redis or go to it: `kv import` and `kv export`.
 //!
-//! An import writes what [`file`] or [`source`] read, through [`target`], as a client of the cluster's nodes does. Each
-//! key takes the place of the one before, so an import that was interrupted is repeated without harm. An export reads
-//! the cluster with [`source`], key by key, while others go on writing: each key is of one moment, the file is not.
+//! An import reads a file or a running Redis, and writes as a client of the cluster's nodes does. Each key takes the
+//! place of the one before, so an import that was interrupted is repeated without harm. An export reads the cluster key
+//! by key while others go on writing: each key is of one moment, the file is not.
 
 mod command;
 mod file;
