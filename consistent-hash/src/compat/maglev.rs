@@ -144,6 +144,7 @@ impl Placement for EnvoyMaglev {
         &self.nodes
     }
 
+    #[inline]
     fn hash(&self, key: &[u8]) -> KeyHash {
         KeyHash(self.remainder.of(xxh64(key, 0)) as u64)
     }
