@@ -251,6 +251,21 @@ fn a_backup_has_all_of_a_transaction_or_nothing() {
         assert_eq!((sum, keys), (i64::try_from(ACCOUNTS).unwrap() * 100, ACCOUNTS + markers), "{said}");
     }
     assert!(transfers.finish() > 0, "transfers went on");
+
+    let restore = |cluster: &Cluster, file: &Path| {
+        let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+        let output = kv.arg("restore").arg(file).arg("--config").arg(cluster.config_path()).output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let file = cluster.folder().join("4.rdb");
+    let (code, said) = restore(&cluster, &file);
+    assert!(code == Some(1) && said.contains("keys already"), "{said}");
+    let other = self::cluster();
+    let (code, said) = restore(&other, &file);
+    assert_eq!(code, Some(0), "{said}");
+    let mut client = other.client(3);
+    assert_eq!(total(&mut client), Some(i64::try_from(ACCOUNTS).unwrap() * 100));
+    assert_eq!(ask(&mut client, "DBSIZE"), Answer::Integer(i64::try_from(ACCOUNTS).unwrap() + 5));
 }
 
 fn open_accounts(cluster: &Cluster) {

@@ -48,8 +48,9 @@ enum Command {
     /// Shows the shards of a running cluster, or moves slots between them
     Shard(shard::ShardArguments),
     /// Writes all keys of a running cluster, as they are at one moment, to an RDB file
-    #[command(visible_alias = "export")]
     Backup(backup::BackupArguments),
+    /// Writes the keys of a backup into a cluster that runs and has none
+    Restore(transfer::RestoreArguments),
     /// Marks a command at which every node stops: the node skips it from its next start on
     Skip(skip::SkipArguments),
     /// Writes keys of Redis, from a file or a running server, into a running cluster
@@ -147,6 +148,7 @@ fn main() -> ExitCode {
         Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
         Some(Command::Backup(backup_arguments)) => backup::run(&backup_arguments),
         Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
+        Some(Command::Restore(restore_arguments)) => transfer::restore(&restore_arguments),
         Some(Command::Import(import_arguments)) => transfer::import(&import_arguments),
         Some(Command::Export(export_arguments)) => transfer::export(&export_arguments),
         Some(Command::Record(record_arguments)) => record(&record_arguments),

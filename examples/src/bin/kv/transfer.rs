@@ -1,4 +1,4 @@
-//! `kv import` and `kv export`.
+//! `kv import`, `kv export` and `kv restore`.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -25,6 +25,17 @@ pub(crate) struct ImportArguments {
     /// The database of the file whose keys are taken
     #[arg(long, default_value_t = 0, conflicts_with = "from")]
     db: u64,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArguments {
+    /// The backup, or another file that Redis wrote
+    file: PathBuf,
+    /// The cluster file of a cluster that runs and has no keys
+    #[arg(long, default_value = "cluster.toml")]
+    config: PathBuf,
     #[command(flatten)]
     access: Access,
 }
@@ -69,6 +80,13 @@ pub(crate) fn import(arguments: &ImportArguments) -> CommandResult {
         (None, None) => return Err("either --rdb or --from is needed".into()),
     };
     end(&summary)
+}
+
+pub(crate) fn restore(arguments: &RestoreArguments) -> CommandResult {
+    let nodes = nodes(&arguments.config)?;
+    let mut shown = Shown::new();
+    let mut report = |progress: &Progress| shown.show(progress);
+    end(&transfer::restore(&arguments.file, &nodes, &arguments.access.login(), &mut report)?)
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> CommandResult {

@@ -121,6 +121,22 @@ pub fn import_file(
     import.end(summary)
 }
 
+/// As [`import_file`], of a backup into a cluster without keys.
+///
+/// # Errors
+/// See [`TransferError`]; a cluster that has keys is left as it is.
+pub fn restore(
+    path: &Path,
+    nodes: &[Address],
+    login: &Login,
+    report: &mut dyn FnMut(&Progress),
+) -> Result<Summary, TransferError> {
+    match Target::new(nodes, login).count()? {
+        0 => import_file(path, 0, nodes, login, report),
+        keys => Err(TransferError::NotEmpty(keys)),
+    }
+}
+
 /// Writes the keys of a running Redis into a cluster.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ mod source;
 mod target;
 mod value;
 
-pub use command::{Login, ServerUrl, UrlError, export, import_file, import_from};
+pub use command::{Login, ServerUrl, UrlError, export, import_file, import_from, restore};
 
 use std::collections::BTreeMap;
 use std::{fmt, io};
@@ -120,6 +120,9 @@ pub enum TransferError {
         /// Its answer.
         error: String,
     },
+    /// The cluster that is to be restored has keys already. Nothing was written.
+    #[error("the cluster has {0} keys already: restore into an empty one, or use `kv import`")]
+    NotEmpty(i64),
     /// No node of the cluster took the keys for a while.
     #[error("no node takes keys any more: {0}. What was taken stays; repeat this once the cluster is well")]
     Cluster(String),

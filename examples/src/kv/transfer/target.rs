@@ -79,6 +79,22 @@ impl<'a> Target<'a> {
         Ok(refused)
     }
 
+    /// Number of keys of the cluster.
+    ///
+    /// # Errors
+    /// When no node tells.
+    pub(super) fn count(&mut self) -> Result<i64, TransferError> {
+        let mut why = String::new();
+        for node in self.nodes.iter().map(ToString::to_string) {
+            match self.client(&node).and_then(|client| client.ask(&[b"DBSIZE"])) {
+                Ok(Answer::Integer(keys)) => return Ok(keys),
+                Ok(answer) => why = format!("{node} answers {answer:?}"),
+                Err(error) => why = format!("{node}: {error}"),
+            }
+        }
+        Err(TransferError::Cluster(why))
+    }
+
     /// Sends units to a node, all before the first answer is read.
     fn send(&mut self, node: &str, units: &[Unit]) -> Vec<End> {
         let mut ends = Vec::new();
