@@ -157,7 +157,7 @@ impl Application for Keyed {
             }
             Some(Event::Read { .. }) => desk.answer(waiting.call, ClientAnswer::NotDone),
             Some(Event::RolesChanged { .. } | Event::RolesInForce { .. }) | None => {
-                desk.answer(waiting.call, ClientAnswer::Unknown)
+                desk.answer(waiting.call, ClientAnswer::Unknown);
             }
         }
     }
