@@ -152,6 +152,12 @@ refusals! {
     /// The other side is an earlier start of a peer of which a later start is connected, such as a process that still
     /// runs at an address that the peer has left.
     OlderStart = 20, "older_start", "a later start of the peer is connected";
+    /// Exactly one of the two sides encrypts.
+    Unencrypted = 21, "unencrypted", "one side encrypts, and the other does not";
+    /// The other side has no certificate that this one's authority has signed, or does not accept this one's.
+    Certificate = 22, "certificate", "a certificate was not accepted";
+    /// The certificate of the other side is that of another node.
+    CertificateNode = 23, "certificate_node", "the certificate belongs to another node";
 }
 
 impl Refusal {

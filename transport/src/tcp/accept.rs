@@ -102,6 +102,14 @@ impl Acceptor {
         socket: &mut Socket,
         own: AbortHandle,
     ) -> Result<(Hello, Arc<Inbound>), (Option<NodeId>, Refusal)> {
+        socket.set_nodelay().map_err(|_| (None, Refusal::HandshakeCut))?;
+        if let Err(refusal) = socket.accept_encrypted(self.core.tls.as_deref()).await {
+            // Read first, so that closing does not overtake the answer.
+            if refusal == Refusal::Unencrypted && read_hello(socket).await.is_ok() {
+                self.answer_refusal(socket, refusal).await;
+            }
+            return Err((None, refusal));
+        }
         let hello = match read_hello(socket).await {
             Ok(hello) => hello,
             Err(refusal) => {
@@ -113,9 +121,9 @@ impl Acceptor {
         };
         let peer = Some(hello.from.node);
         let life = Life { incarnation: hello.from.incarnation, start: hello.start };
-        let admitted = self
-            .core
-            .admit(&hello)
+        let is_itself = socket.check_peer(hello.from.node);
+        let admitted = is_itself
+            .and_then(|()| self.core.admit(&hello))
             .and_then(|(answer, inbound)| inbound.open(hello.lane, life, self.epoch, own).map(|()| (answer, inbound)));
         let (answer, inbound) = match admitted {
             Ok(admitted) => admitted,
@@ -241,7 +249,6 @@ impl Drop for Lost<'_> {
 /// the rest.
 async fn read_hello(socket: &mut Socket) -> Result<Hello, Refusal> {
     let cut = |_| Refusal::HandshakeCut;
-    socket.set_nodelay().map_err(cut)?;
     let mut bytes = [0; HELLO_BYTES];
     let (magic, rest) = bytes.split_at_mut(MAGIC.len());
     socket.read_exact(magic).await.map_err(cut)?;

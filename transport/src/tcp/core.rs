@@ -14,6 +14,7 @@ use super::heartbeat::Heartbeat;
 use super::inbound::{Inbound, Life};
 use super::outbound::Outbound;
 use super::settings::TcpSettings;
+use super::tls::Tls;
 use crate::counters::TransportCounters;
 use crate::frame::{Lane, Sender};
 use crate::link::{DownReason, LinkEvent, Refusal, RefusedBy};
@@ -26,6 +27,8 @@ use crate::wire::{HandshakeAnswer, Hello, VERSION_MAX, VERSION_MIN};
 pub(super) struct Core {
     pub(super) identity: Identity,
     pub(super) settings: TcpSettings,
+    /// `None`: connections are not encrypted.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) router: Router,
     pub(super) counters: Arc<TransportCounters>,
     pub(super) ping: Bytes,
@@ -82,11 +85,12 @@ impl Known {
 }
 
 impl Core {
-    pub(super) fn new(identity: Identity, settings: TcpSettings) -> Self {
+    pub(super) fn new(identity: Identity, settings: TcpSettings, tls: Option<Arc<Tls>>) -> Self {
         let counters = Arc::new(TransportCounters::default());
         Self {
             identity,
             settings,
+            tls,
             router: Router::new(&settings.limits, counters.clone()),
             counters,
             ping: Heartbeat::Ping.encode(identity.incarnation),

@@ -107,6 +107,7 @@ impl Dialer {
     async fn introduce(&self, socket: &mut Socket) -> Result<HandshakeAnswer, Refusal> {
         let cut = |_| Refusal::HandshakeCut;
         socket.set_nodelay().map_err(cut)?;
+        socket.dial_encrypted(self.core.tls.as_deref(), self.peer.node).await?;
         socket.write_all(&self.core.hello(&self.peer, self.lane).encode()).await.map_err(cut)?;
         let mut answer = [0; ANSWER_BYTES];
         socket.read_exact(&mut answer).await.map_err(cut)?;

@@ -20,6 +20,11 @@ mod outgoing;
 mod reader;
 mod settings;
 mod socket;
+#[cfg(not(feature = "tls"))]
+#[path = "plain.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,6 +44,9 @@ use self::dial::Dialer;
 use self::inbound::Inbound;
 pub use self::settings::{TcpSettings, TcpSettingsError};
 pub use self::socket::Listener;
+pub use self::tls::Tls;
+#[cfg(feature = "tls")]
+pub use self::tls::{TlsError, TlsMaterial};
 use crate::claims::ClaimError;
 use crate::counters::{Count, Counts};
 use crate::frame::{ChannelId, Frame, Lane};
@@ -104,10 +112,28 @@ impl TcpTransport {
         listener: impl Into<Listener>,
         settings: TcpSettings,
     ) -> Result<Arc<Self>, BindError> {
+        Self::encrypted(identity, listener, settings, None)
+    }
+
+    /// As [`TcpTransport::with_listener`]. With `tls` (feature `tls`) all connections are encrypted, each side shows
+    /// the certificate of its node, and peers that do not encrypt are refused as
+    /// [`Unencrypted`](crate::Refusal::Unencrypted).
+    ///
+    /// # Errors
+    /// When the settings do not fit each other, or the socket has no address.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
+    pub fn encrypted(
+        identity: Identity,
+        listener: impl Into<Listener>,
+        settings: TcpSettings,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Arc<Self>, BindError> {
         settings.check()?;
         let listener = listener.into();
         let local_address = listener.local_address()?;
-        let core = Arc::new(Core::new(identity, settings));
+        let core = Arc::new(Core::new(identity, settings, tls));
         let accept = tokio::spawn(accept::accept(core.clone(), listener));
         tracing::info!(node = identity.node.0, %local_address, "listening");
         Ok(Arc::new(Self { core, local_address, runtime: Handle::current(), accept: Mutex::new(Some(accept)) }))

@@ -12,6 +12,8 @@ use quorate_transport::memory::{DeliveryTime, Network};
 use quorate_transport::tcp::{TcpSettings, TcpTransport};
 use tokio::runtime::Runtime;
 
+use crate::tls::Authority;
+
 /// A network in memory, without a runtime.
 struct Memory(Network);
 
@@ -44,10 +46,17 @@ impl Harness for Memory {
     }
 }
 
+/// The same with TLS.
+fn tcp_with_tls() -> Tcp {
+    Tcp { authority: Some(Authority::new()), ..Tcp::new() }
+}
+
 /// TCP on loopback, on a runtime that runs only while the harness settles.
 struct Tcp {
     runtime: Runtime,
     nodes: BTreeMap<NodeId, Arc<TcpTransport>>,
+    /// Signs the certificates of the nodes, if they encrypt.
+    authority: Option<Authority>,
     /// Bound but never accepted from, so that no node answers there.
     nobody: std::net::TcpListener,
 }
@@ -56,7 +65,7 @@ impl Tcp {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        Self { runtime, nodes: BTreeMap::new(), nobody }
+        Self { runtime, nodes: BTreeMap::new(), authority: None, nobody }
     }
 }
 
@@ -70,8 +79,11 @@ impl Harness for Tcp {
             ..TcpSettings::default()
         };
         self.nodes.remove(&identity.node);
-        let bound = self.runtime.block_on(TcpTransport::bind(identity, "127.0.0.1:0", settings));
-        let transport = bound.expect("a free port");
+        let tls = self.authority.as_ref().map(|authority| authority.tls(identity.node.0));
+        let transport = self.runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            TcpTransport::encrypted(identity, listener, settings, tls).expect("right settings")
+        });
         self.nodes.insert(identity.node, transport.clone());
         transport
     }
@@ -106,6 +118,11 @@ fn memory_keeps_the_contract() {
 #[test]
 fn tcp_keeps_the_contract() {
     assert_eq!(failures(Tcp::new), []);
+}
+
+#[test]
+fn tcp_with_tls_keeps_the_contract() {
+    assert_eq!(failures(tcp_with_tls), []);
 }
 
 /// A wait so long that only a transport that has stopped exceeds it.

@@ -7,4 +7,5 @@ mod connections;
 mod golden;
 mod raw;
 mod rpc;
+mod tls;
 mod wrong;
