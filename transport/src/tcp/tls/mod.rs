@@ -17,9 +17,9 @@ pub(super) use session::Session;
 
 /// The certificates and the key of a node. They can be [replaced](Self::replace) while connections stand.
 ///
-/// A certificate belongs to node 7 if it bears the DNS name `node-7` among its subject's alternative names. A dialer takes no
-/// other certificate from the node that it dials, and an acceptor none from a node that introduces itself under another id. So
-/// whoever has the certificate of one node cannot be another.
+/// A certificate belongs to node 7 if it bears the DNS name `node-7` among its subject's alternative names. A dialer
+/// takes no other certificate from the node that it dials, and an acceptor none from a node that introduces itself
+/// under another id. So whoever has the certificate of one node cannot be another.
 pub struct Tls {
     configs: RwLock<Configs>,
 }
