@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -183,6 +184,25 @@ fn the_log_can_be_json() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["level"], &line["node"]), (&"INFO".into(), &1.into()), "{line}");
     assert!(line["timestamp"].is_string() && line["message"].is_string(), "{line}");
+}
+
+#[test]
+fn data_are_for_their_owner_alone() {
+    let cluster = Cluster::start();
+    let mut folders = vec![cluster.data(1)];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let metadata = entry.metadata().unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", entry.path().display());
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 0, "a node has files");
 }
 
 #[test]

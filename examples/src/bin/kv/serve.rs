@@ -8,11 +8,15 @@ use quorate_examples::kv::config::{ClusterConfig, Exposure};
 use quorate_examples::kv::descriptors;
 use quorate_examples::kv::http::record_metrics;
 use quorate_examples::kv::node::{NodeOptions, RunningNode};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs the node until a signal stops it. If it stops by itself, that is an error.
 pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bool) -> Result<(), Box<dyn Error>> {
     let at = config.listeners(id, exposure)?;
+    // Keys, passwords' hashes and all else that is written here is for the owner of the process alone.
+    umask(Mode::RWXG | Mode::RWXO);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // From here on closing the terminal does not end the process. Until the node runs, a signal to stop ends the
     // process at once.
