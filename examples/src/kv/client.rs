@@ -2,20 +2,28 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::address;
 
 /// A connection to a server that speaks RESP2.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     input: BytesMut,
 }
+
+/// What a client reads and writes.
+trait Stream: Read + Write + Send + std::fmt::Debug {}
+
+impl<S: Read + Write + Send + std::fmt::Debug> Stream for S {}
 
 /// An answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +42,36 @@ pub enum Answer {
     Array(Vec<Answer>),
 }
 
+fn open(to: impl ToSocketAddrs, patience: Duration) -> io::Result<TcpStream> {
+    let stream = address::connect(to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 impl Client {
     /// Connects; waits at most `patience` for this and for each answer.
     ///
     /// # Errors
     /// When the server cannot be reached.
     pub fn connect(to: impl ToSocketAddrs, patience: Duration) -> io::Result<Self> {
-        let stream = address::connect(to, patience)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::new() })
+        Ok(Self { stream: Box::new(open(to, patience)?), input: BytesMut::new() })
+    }
+
+    /// As [`connect`](Self::connect), to a server that encrypts and has a certificate for this name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached. Whether it is the right one shows at the first answer.
+    pub fn connect_encrypted(
+        to: impl ToSocketAddrs,
+        patience: Duration,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let stream = StreamOwned::new(session, open(to, patience)?);
+        Ok(Self { stream: Box::new(stream), input: BytesMut::new() })
     }
 
     /// Sends a command and waits for its answer.

@@ -182,6 +182,7 @@ impl LocalCluster {
             redirect: self.config.redirect,
             peer,
             first_password: self.config.first_password(),
+            tls: None,
             client: TcpListener::bind(client)?,
             http: Some((TcpListener::bind(http)?, self.metrics.clone())),
         })

@@ -6,15 +6,16 @@
 //! [`stats`], [`clients`] and [`process`] are what a node tells about them. [`config`] is the cluster file,
 //! [`http`] the port for people, [`status`] the status that it shows, [`members`] the changes of members,
 //! [`moves`] those of slots, [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`] the limit of
-//! open files.
-//! [`shards`] divides a store, [`backend`] connects connections to replicas, [`peers`] a node to the others
-//! outside of the log, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the
-//! client's end of a connection, and [`transfer`] takes keys from Redis and to it.
+//! open files. [`tls`] has the certificates of a node, and [`certs`] makes some. [`shards`] divides a store, [`backend`]
+//! connects connections to replicas, [`peers`] a node to the others outside of the log, [`node`] runs all of it on one
+//! loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection, and [`transfer`] takes keys
+//! from Redis and to it.
 
 mod accept;
 pub mod address;
 pub mod backend;
 pub mod backup;
+pub mod certs;
 pub mod client;
 pub mod clients;
 pub mod cluster;
@@ -40,8 +41,10 @@ pub mod shards;
 pub mod stats;
 pub mod status;
 pub mod store;
+pub mod tls;
 pub mod transfer;
 mod trouble;
+mod waiting;
 
 pub use machine::{Shard, new_store};
 pub use node::skip_command;

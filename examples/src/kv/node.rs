@@ -45,6 +45,7 @@ use super::server::{ServerLimits, serve};
 use super::shards::layout::SlotMove;
 use super::status::{GroupStatus, NodeStatus};
 use super::store::{Cut, PasswordHash};
+use super::tls::NodeTls;
 
 /// The options of a node.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub struct NodeOptions {
     pub peer: SocketAddr,
     /// The password of the user `default` until somebody changes that user.
     pub first_password: Option<PasswordHash>,
+    /// The certificates and keys. `None`: nothing is encrypted.
+    pub tls: Option<Arc<NodeTls>>,
     /// The listener for clients.
     pub client: TcpListener,
     /// The listener of the http port, and the metrics that `/metrics` shows.
@@ -139,7 +142,7 @@ impl RunningNode {
         let builder = builder::<E>(&options);
         let folder = options.data.join(options.id.to_string());
         let founders = founders(&options);
-        let first_password = options.first_password;
+        let (first_password, tls) = (options.first_password, options.tls.clone());
         let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, redirect, .. } =
             options;
         let known = clients.clone();
@@ -158,6 +161,7 @@ impl RunningNode {
                 shards,
                 redirect,
                 first_password,
+                tls,
                 cut_requests,
             };
             // The caller that started the node may not wait any more.
@@ -320,13 +324,14 @@ impl Drop for RunningNode {
 }
 
 fn builder<E: Election>(options: &NodeOptions) -> ServerBuilder {
-    let NodeOptions { cluster, peers, peer, joining, data, snapshot_entries, spin, shards, .. } = options;
+    let NodeOptions { cluster, peers, peer, joining, data, snapshot_entries, spin, shards, tls, .. } = options;
     let settings = ReplicaSettings {
         snapshot_entries: *snapshot_entries,
         keep_entries: snapshot_entries / KEPT_SHARE,
         ..ReplicaSettings::default()
     };
     let builder = Server::builder(cluster, data).listen(peer.to_string()).spin(*spin);
+    let builder = tls.iter().fold(builder, |builder, tls| builder.encrypted(tls.peers()));
     let builder = match shards {
         1 => builder.replica_with::<LogCore<E>, Shard>(
             shard_group(0),
@@ -415,6 +420,7 @@ struct Clients {
     redirect: bool,
     cut_requests: UnboundedReceiver<CutRequest>,
     first_password: Option<PasswordHash>,
+    tls: Option<Arc<NodeTls>>,
 }
 
 /// Runs the node and its clients on one loop, until it is shut down or crashes.
@@ -452,7 +458,8 @@ fn run<E: Election>(
         let keeper = tokio::task::spawn_local(async move { keeper.keep().await });
         tokio::task::spawn_local(serve_cuts(clients.cut_requests, backend.clone()));
         let groups = (0..clients.shards).map(shard_group).collect();
-        let clients = serve(listener, backend, hub, limits);
+        let tls = clients.tls.filter(|tls| tls.encrypts_clients());
+        let clients = serve(listener, backend, hub, limits, tls);
         // The caller waits for this. If it is gone, the node is not wanted.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());

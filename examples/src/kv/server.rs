@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,15 +17,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use metrics::{Counter, Gauge};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::accept;
 use super::clients::{Client, Registry};
-use super::command::{About, Answer, Blocking, ReadBatch, ServerInfo};
+use super::command::{About, Answer, ReadBatch, ServerInfo};
 use super::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Reason, Work, Written};
 use super::process::Process;
 use super::pubsub::{self, Hub, Request, Topic};
@@ -32,6 +32,8 @@ use super::random;
 use super::shards::layout::{Layout, Target};
 use super::stats::Stats;
 use super::store::Wait;
+use super::tls::NodeTls;
+use super::waiting::{read_once_possible, write_once_possible};
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
 /// Dropping one loses only the answer.
@@ -108,8 +110,8 @@ impl Default for ServerLimits {
     }
 }
 
-/// Accepts clients, whose subscriptions are in `hub`, until it is dropped. To be run within a
-/// [`tokio::runtime::LocalRuntime`]; connections are tasks of their own.
+/// Accepts clients, whose subscriptions are in `hub`, until it is dropped. With `tls` they have to encrypt. To be run
+/// within a [`tokio::runtime::LocalRuntime`]; connections are tasks of their own.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -118,6 +120,7 @@ pub async fn serve<B: Backend>(
     backend: B,
     hub: Rc<RefCell<Hub>>,
     limits: ServerLimits,
+    tls: Option<Arc<NodeTls>>,
 ) -> io::Result<Infallible> {
     let server = Rc::new(Server::new(backend, hub, limits, listener.local_addr()?.port()));
     loop {
@@ -128,9 +131,9 @@ pub async fn serve<B: Backend>(
                 continue;
             }
         };
-        let server = Rc::clone(&server);
+        let (server, tls) = (Rc::clone(&server), tls.clone());
         tokio::task::spawn_local(async move {
-            if let Err(error) = server.converse(stream).await {
+            if let Err(error) = server.accept(stream, tls).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
@@ -204,24 +207,43 @@ impl<B: Backend> Server<B> {
         }
     }
 
-    async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+    /// Takes a connection, of which there may be so many, encrypted or not.
+    async fn accept(&self, mut stream: TcpStream, tls: Option<Arc<NodeTls>>) -> io::Result<()> {
         self.received.set(self.received.get() + 1);
         self.received_counter.increment(1);
         if self.connected.get() >= self.limits.connections_max {
             self.rejected.set(self.rejected.get() + 1);
-            return stream.write_all(b"-ERR max number of clients reached\r\n").await;
+            // Who has to encrypt reads no such text, and no work is done for him.
+            return if tls.is_some() { Ok(()) } else { stream.write_all(TOO_MANY_CLIENTS).await };
         }
         let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
-        let mut connected = Connected::new(self, id);
-        self.wait_for_users().await;
+        let connected = Connected::new(self, id);
         stream.set_nodelay(true)?;
-        let client = self.clients.add(id, self.new_connection(id, &stream)?);
+        let ends = (stream.peer_addr()?, stream.local_addr()?);
+        let Some(tls) = tls else {
+            return self.converse(stream, id, ends, connected).await;
+        };
+        let stream = timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await;
+        let stream =
+            stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not encrypt in time"))??;
+        self.converse(stream, id, ends, connected).await
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut stream: S,
+        id: i64,
+        ends: (SocketAddr, SocketAddr),
+        mut connected: Connected<'_, B>,
+    ) -> io::Result<()> {
+        self.wait_for_users().await;
+        let client = self.clients.add(id, self.new_connection(id, ends));
         let mut pending = VecDeque::new();
         let mut commands = 0;
         loop {
             self.begin_all(id, &client, &mut pending);
             if self.is_over(&client, &mut connected, &mut commands) {
-                return stream.shutdown().await;
+                return timeout(self.limits.patience, stream.shutdown()).await.map_err(|_| self.give_up())?;
             }
             let waits_for_client = client.connection().waits_for_client();
             let turn = poll_fn(|context| {
@@ -294,12 +316,12 @@ impl<B: Backend> Server<B> {
         Ok(())
     }
 
-    fn new_connection(&self, id: i64, stream: &TcpStream) -> io::Result<Connection> {
+    fn new_connection(&self, id: i64, ends: (SocketAddr, SocketAddr)) -> Connection {
         let mut connection = Connection::new(id, self.limits.connection);
         connection.admit(self.backend.users());
-        connection.set_addresses(stream.peer_addr()?, stream.local_addr()?);
+        connection.set_addresses(ends.0, ends.1);
         connection.share_stats(Rc::clone(&self.stats), self.micros());
-        Ok(connection)
+        connection
     }
 
     /// Microseconds since the start.
@@ -442,66 +464,6 @@ impl<B> Drop for Connected<'_, B> {
     }
 }
 
-/// Proposes an entry until it finds something to take, or the time is over. A client that has gone drops this; what the
-/// entry took then is lost, as in Redis.
-async fn write_once_possible<B: Backend>(backend: B, target: Target, entry: Bytes, blocking: Blocking) -> Written {
-    let deadline = blocking.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-    let mut nothing = None;
-    loop {
-        let added = Arc::new(Notify::new());
-        // Before the attempt, so that no item is missed between the two.
-        let wake = Arc::clone(&added);
-        let _waits = match backend.wait(blocking.keys.clone(), move || wake.notify_one()).await {
-            Ok(waits) => waits,
-            Err(reason) => return Written::NotApplied(reason),
-        };
-        let reply = match backend.write(target, entry.clone()).await {
-            Written::Applied(reply) => Blocking::later(reply, nothing),
-            written => return written,
-        };
-        if !Blocking::is_nothing(&reply) {
-            return Written::Applied(reply);
-        }
-        if is_over(deadline, added.notified()).await {
-            return Written::Applied(Blocking::timed_out(reply));
-        }
-        nothing = Some(reply);
-    }
-}
-
-/// Reads until there is something, or the time is over.
-async fn read_once_possible<B: Backend>(
-    backend: B,
-    target: Target,
-    mut batch: ReadBatch,
-    freshness: Freshness,
-) -> Result<Answer, Reason> {
-    let timeout = batch.blocking().and_then(|blocking| blocking.timeout);
-    let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-    loop {
-        let added = Arc::new(Notify::new());
-        let wake = Arc::clone(&added);
-        let answer = backend.read_or_wait(target, freshness, batch, move || wake.notify_one());
-        let (_wait, again, encoded) = match answer.await? {
-            Answer::Nothing { wait, batch, encoded } => (wait, batch, encoded),
-            answer => return Ok(answer),
-        };
-        if is_over(deadline, added.notified()).await {
-            return Ok(Answer::Replies { encoded: encoded.into(), rest: None });
-        }
-        batch = again;
-    }
-}
-
-/// Waits for an event until a deadline, if there is one. Returns true if the time is over.
-async fn is_over(deadline: Option<tokio::time::Instant>, event: impl Future<Output = ()>) -> bool {
-    let Some(deadline) = deadline else {
-        event.await;
-        return false;
-    };
-    tokio::time::timeout_at(deadline, event).await.is_err()
-}
-
 /// The wall clock in Unix ms.
 pub(super) fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -509,9 +471,9 @@ pub(super) fn wall_ms() -> u64 {
 }
 
 /// Takes answers, sends and reads, each as far as possible. Ready if any of them made progress.
-fn poll_turn(
+fn poll_turn<S: AsyncRead + AsyncWrite + Unpin>(
     context: &mut Context<'_>,
-    stream: &mut TcpStream,
+    stream: &mut S,
     connection: &mut Connection,
     pending: &mut VecDeque<Pending>,
 ) -> Poll<io::Result<()>> {
@@ -522,6 +484,10 @@ fn poll_turn(
         };
         connection.output().advance(sent?);
         moved = true;
+    }
+    // What was encrypted may still wait for the socket.
+    if let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(context) {
+        flushed?;
     }
     if connection.wants_input() {
         connection.input().reserve(READ_BYTES);
@@ -571,6 +537,9 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
     moved
 }
 
+const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+/// Maximum time of the handshake of a client that encrypts.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum time for which a new client waits until the node knows the users.
 const USERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Room for one read of a socket.

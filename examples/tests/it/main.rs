@@ -14,6 +14,7 @@ mod register;
 mod server;
 mod shards;
 mod small;
+mod tls;
 mod transfer;
 mod work;
 

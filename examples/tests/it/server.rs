@@ -137,7 +137,7 @@ impl Server {
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new())), clock);
                 tokio::select! {
-                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits) => match served.unwrap() {},
+                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits, None) => match served.unwrap() {},
                     _ = stopped => {}
                 }
             });

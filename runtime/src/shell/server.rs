@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::{Configuration, GroupId, LogIndex, Member, NodeId, ReplicatedLog};
-use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport};
+use quorate_transport::tcp::{BindError, TcpSettings, TcpTransport, Tls};
 use quorate_transport::{ChannelId, Peer, Transport};
 use quorate_wal::disk::RealDisk;
 use tokio::net::TcpListener;
@@ -51,6 +51,7 @@ pub struct ServerBuilder {
     repeated: Option<ServerConfigError>,
     log: quorate_wal::LogSettings,
     tcp: TcpSettings,
+    tls: Option<Arc<Tls>>,
     read_addresses: ReadAddresses,
     spin: Duration,
     tail_bytes_max: usize,
@@ -83,6 +84,7 @@ impl Server {
             repeated: None,
             log: quorate_wal::LogSettings::default(),
             tcp: TcpSettings::default(),
+            tls: None,
             read_addresses: Arc::new(read_address),
             spin: Duration::ZERO,
             tail_bytes_max: TAIL_BYTES_MAX,
@@ -228,6 +230,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Encrypts the connections to other nodes, each of which has to show the certificate of its node (feature `tls` of
+    /// `quorate-transport`).
+    pub fn encrypted(mut self, tls: Arc<Tls>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Makes the node look for inputs for this time before it sleeps; see [`Driver::spinning`].
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
@@ -257,7 +266,8 @@ impl ServerBuilder {
         let address = self.listen.clone().unwrap_or_else(|| self.nodes[&id].clone());
         let peers: Vec<Peer> =
             self.nodes.iter().filter(|(node, _)| **node != id).map(|(node, at)| Peer::new(*node, at.clone())).collect();
-        let (settings, read_addresses, spin) = (self.tcp, self.read_addresses.clone(), self.spin);
+        let (settings, tls, read_addresses, spin) =
+            (self.tcp, self.tls.clone(), self.read_addresses.clone(), self.spin);
         settings.check().map_err(BindError::Settings)?;
         let Prepared { unstarted, clock } = self.prepare(id)?;
         // The port is taken before the start is counted, so that a start that fails because of the port does not count.
@@ -270,7 +280,7 @@ impl ServerBuilder {
         tracing::info!(node = id.0, %identity.incarnation, ?report, "the data directory is open");
         // The start counter is durable from here on. Connections made before have got no answer yet.
         let tcp = TcpSettings { start: node.roster().start(), ..settings };
-        let transport = TcpTransport::with_listener(identity, listener, tcp)?;
+        let transport = TcpTransport::encrypted(identity, listener, tcp, tls)?;
         for peer in peers {
             transport.set_peer(peer)?;
         }

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use quorate_examples::kv::config::{ClusterConfig, Engine, Exposure};
+use quorate_examples::kv::certs;
+use quorate_examples::kv::config::{ClusterConfig, Engine, Exposure, NodeConfig};
 use quorate_examples::kv::logging::{LogFormat, log_to_stderr};
 use quorate_examples::kv::status;
 
@@ -51,6 +52,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Writes the keys of a backup into a cluster that runs and has none
     Restore(transfer::RestoreArguments),
+    /// Makes certificates and keys for the nodes and clients of a cluster, to try encryption with
+    Certs(CertsArguments),
     /// Marks a command at which every node stops: the node skips it from its next start on
     Skip(skip::SkipArguments),
     /// Writes keys of Redis, from a file or a running server, into a running cluster
@@ -105,6 +108,15 @@ struct CheckArguments {
 }
 
 #[derive(Args)]
+struct CertsArguments {
+    /// The folder for the files, none of which may exist yet
+    folder: PathBuf,
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+}
+
+#[derive(Args)]
 struct StatusArguments {
     /// The cluster file
     #[arg(long)]
@@ -147,6 +159,7 @@ fn main() -> ExitCode {
         Some(Command::Member(member_arguments)) => member::run(&member_arguments),
         Some(Command::Shard(shard_arguments)) => shard::run(&shard_arguments),
         Some(Command::Backup(backup_arguments)) => backup::run(&backup_arguments),
+        Some(Command::Certs(certs_arguments)) => make_certs(&certs_arguments),
         Some(Command::Skip(skip_arguments)) => skip::run(&skip_arguments),
         Some(Command::Restore(restore_arguments)) => transfer::restore(&restore_arguments),
         Some(Command::Import(import_arguments)) => transfer::import(&import_arguments),
@@ -218,6 +231,13 @@ fn print_status(arguments: &StatusArguments) -> CommandResult {
         return Err("no node was reached".into());
     }
     Ok(())
+}
+
+fn make_certs(arguments: &CertsArguments) -> CommandResult {
+    let config = ClusterConfig::read(&arguments.config)?;
+    let hosts = |node: &NodeConfig| vec![node.peer.host().to_owned(), node.client.host().to_owned()];
+    let nodes = config.nodes.iter().map(|(id, node)| (*id, hosts(node))).collect();
+    Ok(certs::make(&arguments.folder, &nodes)?)
 }
 
 fn record(arguments: &RecordArguments) -> CommandResult {

@@ -8,6 +8,7 @@ use quorate_examples::kv::config::{ClusterConfig, Exposure};
 use quorate_examples::kv::descriptors;
 use quorate_examples::kv::http::record_metrics;
 use quorate_examples::kv::node::{NodeOptions, RunningNode};
+use quorate_examples::kv::tls::NodeTls;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
     // process at once.
     let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let metrics = record_metrics()?;
+    let tls = config.load_tls(id)?;
     let options = NodeOptions {
         cluster: config.name.clone(),
         id,
@@ -37,6 +39,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         shards: config.shards,
         redirect: config.redirect,
         first_password: config.first_password(),
+        tls: tls.clone(),
         peer: at.peer,
         client: bind(at.client)?,
         http: Some((bind(at.http)?, metrics)),
@@ -47,17 +50,21 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
             _ = terminate.recv() => Ok(()),
-            never = ignore(hangups) => never,
+            never = reload(hangups, tls.as_deref()) => never,
             reason = running.stopped() => Err(Box::<dyn Error>::from(format!("node {id} stopped by itself: {reason}"))),
         }
     })?;
     Ok(running.shutdown()?)
 }
 
-/// There is nothing to reload, so a hang-up changes nothing. Each signal is logged.
-async fn ignore(mut hangups: Signal) -> Result<(), Box<dyn Error>> {
+/// Reads the certificates and keys again at each hang-up. Nothing else can change while a node runs.
+async fn reload(mut hangups: Signal, tls: Option<&NodeTls>) -> Result<(), Box<dyn Error>> {
     while hangups.recv().await.is_some() {
-        tracing::info!("SIGHUP changes nothing: the cluster file is read when a node starts");
+        match tls.map(NodeTls::reload) {
+            None => tracing::info!("SIGHUP changes nothing: the cluster file is read when a node starts"),
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificates and keys were read again"),
+            Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificates and keys before stay in use"),
+        }
     }
     std::future::pending().await
 }

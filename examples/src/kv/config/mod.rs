@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use super::address::Address;
 use super::command::hash_password;
 use super::store::PasswordHash;
+use super::tls::{ClientsNeed, NodeTls, TlsFiles, TlsFilesError};
 
 mod mistakes;
 mod raw;
@@ -38,6 +40,8 @@ pub struct ClusterConfig {
     /// The password of the user `default` until somebody changes that user by `ACL SETUSER` (`requirepass`, none unless
     /// set).
     pub requirepass: Option<String>,
+    /// The certificates and keys (`tls`), without which nothing is encrypted.
+    pub tls: Option<TlsFiles>,
     /// The nodes by id.
     pub nodes: BTreeMap<u64, NodeConfig>,
 }
@@ -192,8 +196,8 @@ impl ClusterConfig {
     /// The addresses at which the node that is to be started listens, if `exposure` allows them. Looks its hosts up.
     ///
     /// # Errors
-    /// When there is no such node, a host is unknown, or it would listen to other machines and `exposure` does not
-    /// allow it.
+    /// When there is no such node, a host is unknown, or it would listen to other machines unencrypted and `exposure`
+    /// does not allow it.
     pub fn listeners(&self, id: u64, exposure: Exposure) -> Result<Listeners, ConfigError> {
         let node = self.nodes.get(&id).ok_or(ConfigError::UnknownNode(id))?;
         let at = |field, address: &Address| {
@@ -203,13 +207,30 @@ impl ClusterConfig {
             };
             let unknown = |error| ConfigError::UnknownHost { node: id, field, address: address.clone(), error };
             let address = found.map_err(unknown)?;
-            if exposure == Exposure::Loopback && !address.ip().is_loopback() {
+            if exposure == Exposure::Loopback && !address.ip().is_loopback() && !self.encrypts(field) {
                 return Err(ConfigError::NotLoopback { node: id, field, address });
             }
             Ok(address)
         };
         let (peer, client) = (at("peer", &node.peer)?, at("client", &node.client)?);
         Ok(Listeners { peer, client, http: at("http", &node.http)? })
+    }
+
+    /// The certificates and keys of a node, read from their files. `None` if nothing is encrypted.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or they do not fit each other.
+    pub fn load_tls(&self, node: u64) -> Result<Option<Arc<NodeTls>>, TlsFilesError> {
+        self.tls.as_ref().map(|files| NodeTls::load(files.of_node(node))).transpose()
+    }
+
+    /// Returns true if who connects to this listener has to encrypt.
+    fn encrypts(&self, field: &str) -> bool {
+        match (&self.tls, field) {
+            (None, _) | (_, "http") => false,
+            (Some(_), "peer") => true,
+            (Some(files), _) => files.clients != ClientsNeed::Nothing,
+        }
     }
 }
 

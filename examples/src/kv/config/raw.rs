@@ -13,6 +13,7 @@ use crate::kv::shards::layout::SHARDS_MAX;
 
 use super::mistakes::{Mistake, Problem};
 use super::{CLUSTER_NAME_BYTES_MAX, ClusterConfig, Engine, NODES_MAX, NodeConfig, SNAPSHOT_ENTRIES_MIN};
+use crate::kv::tls::TlsFiles;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,7 @@ pub(super) struct RawCluster {
     #[serde(default)]
     redirect: bool,
     requirepass: Option<Spanned<String>>,
+    tls: Option<TlsFiles>,
     #[serde(default)]
     node: Vec<Spanned<RawNode>>,
 }
@@ -55,7 +57,7 @@ impl<'a> Check<'a> {
 
     /// Checks a file. A relative `data` is taken from `folder`.
     pub(super) fn check(mut self, raw: RawCluster, folder: &Path) -> Result<ClusterConfig, Vec<Mistake>> {
-        let RawCluster { cluster, data, snapshot_entries, engine, shards, redirect, requirepass, node: raw_nodes } =
+        let RawCluster { cluster, data, snapshot_entries, engine, shards, redirect, requirepass, tls, node: raw_nodes } =
             raw;
         if !(1..=CLUSTER_NAME_BYTES_MAX).contains(&cluster.get_ref().len()) {
             self.note("cluster", cluster.span(), Problem::Name);
@@ -86,6 +88,7 @@ impl<'a> Check<'a> {
             shards: shard_count,
             redirect,
             requirepass: requirepass.map(Spanned::into_inner),
+            tls: tls.map(|files| files.within(folder)),
             nodes,
         })
     }
