@@ -269,9 +269,13 @@ impl Cluster {
         assert!(status.success(), "node {id} did not end well: {}", self.errors(id));
     }
 
+    /// Sends a process a signal. One that is told to stop stands still when this returns.
     pub(crate) fn signal(&self, id: u64, signal: &str) {
-        let process = self.processes[&id].id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &process]).status().unwrap().success());
+        let process = self.processes[&id].id();
+        assert!(Command::new("kill").args(["-s", signal, &process.to_string()]).status().unwrap().success());
+        if signal == "STOP" {
+            self.wait("all threads stand still", || stands_still(process));
+        }
     }
 
     pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
@@ -303,6 +307,15 @@ impl Drop for Cluster {
             let _ = process.wait();
         }
     }
+}
+
+/// Returns true if the kernel shows every thread of a process as stopped.
+fn stands_still(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()).all(|stat| {
+        // The state stands behind the name, which may hold anything.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
 }
 
 /// The file of a folder with the greatest name that begins with `start`.
