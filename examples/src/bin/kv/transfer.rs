@@ -19,7 +19,7 @@ pub(crate) struct ImportArguments {
     /// A file that Redis wrote (SAVE, BGSAVE, redis-cli --rdb)
     #[arg(long, required_unless_present = "from", conflicts_with = "from")]
     rdb: Option<PathBuf>,
-    /// A running Redis: redis://[user:password@]host:port[/database]
+    /// A running Redis: `redis://[user:password@]host:port[/database]`
     #[arg(long)]
     from: Option<ServerUrl>,
     /// The database of the file whose keys are taken
