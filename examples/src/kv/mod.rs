@@ -29,6 +29,7 @@ pub mod logging;
 mod machine;
 pub mod members;
 pub mod moves;
+mod new_file;
 pub mod node;
 pub mod peers;
 pub mod process;

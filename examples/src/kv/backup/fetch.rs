@@ -5,9 +5,8 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
 use crate::kv::address::{self, Address};
+use crate::kv::new_file::NewFile;
 use crate::kv::rdb::{Limits, Part, RdbError, RdbFile};
 
 /// The content of a backup.
@@ -43,11 +42,11 @@ pub enum BackupError {
 /// # Errors
 /// When there is no whole backup.
 pub fn fetch(http: &Address, out: &Path, mut progress: impl FnMut(u64)) -> Result<Content, BackupError> {
-    if out.exists() {
-        return Err(BackupError::Exists);
-    }
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
+    let named = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists,
+        _ => BackupError::Io(error),
+    };
+    let new = NewFile::create(out).map_err(named)?;
     let mut body = request(http)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
@@ -56,17 +55,12 @@ pub fn fetch(http: &Address, out: &Path, mut progress: impl FnMut(u64)) -> Resul
         if length == 0 {
             break;
         }
-        file.write_all(&chunk[..length])?;
+        new.file().write_all(&chunk[..length])?;
         bytes += length as u64;
         progress(bytes);
     }
-    file.as_file().sync_all()?;
-    let keys = count(&file.reopen()?, bytes)?;
-    file.persist_noclobber(out).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists,
-        _ => BackupError::Io(error.error),
-    })?;
-    File::open(folder)?.sync_all()?;
+    let keys = count(&new.reopen()?, bytes)?;
+    new.publish().map_err(named)?;
     Ok(Content { keys, bytes })
 }
 

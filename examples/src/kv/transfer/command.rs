@@ -1,13 +1,14 @@
 //! The whole of an import or an export.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::kv::address::Address;
 use crate::kv::client::{Answer, Client};
+use crate::kv::command::REDIS_VERSION;
+use crate::kv::new_file::NewFile;
 use crate::kv::rdb::{self, Content, RdbWriter};
 
 use super::file::{self, Item, LIMITS};
@@ -180,16 +181,13 @@ pub fn export(
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
     let failed = |error| TransferError::File { path: path.display().to_string(), error };
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
-    }
+    let new = NewFile::create(path).map_err(failed)?;
     let mut sources = nodes.iter().map(|node| Source::open(node, login, 0));
     let first = sources.next().expect("a cluster has nodes");
     let mut source = sources.fold(first, |found, next| if found.is_ok() { found } else { next })?;
-    let temporary = Temporary::create(path).map_err(failed)?;
     let mut summary = expect(&mut source, 0)?;
-    let about = [("redis-ver", "7.0.15"), ("redis-bits", "64"), ("aof-base", "0")];
-    let writer = BufWriter::with_capacity(BUFFER_BYTES, &temporary.file);
+    let about = [("redis-ver", REDIS_VERSION), ("redis-bits", "64"), ("aof-base", "0")];
+    let writer = BufWriter::with_capacity(BUFFER_BYTES, new.file());
     let mut file = RdbWriter::new(writer, &about).map_err(failed)?;
     for code in libraries(&mut source, &mut summary)? {
         file.function(&code).map_err(failed)?;
@@ -212,7 +210,7 @@ pub fn export(
     })?;
     let writer = file.finish().map_err(failed)?;
     writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    temporary.publish(path).map_err(failed)?;
+    new.publish().map_err(failed)?;
     Ok(summary)
 }
 
@@ -326,40 +324,6 @@ impl<'a> Import<'a> {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A file that gets its name once it is complete, and is removed otherwise.
-struct Temporary {
-    file: File,
-    path: PathBuf,
-}
-
-impl Temporary {
-    fn create(path: &Path) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let path = PathBuf::from(name);
-        Ok(Self { file: File::create_new(&path)?, path })
-    }
-
-    fn publish(mut self, path: &Path) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.sync_all()?;
-        // Unlike a rename this replaces nothing, but not every file system can do it.
-        match fs::hard_link(&self.path, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::rename(&self.path, path)?,
-            linked => linked?,
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It is removed, under its second name it stays.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 /// Bounds of what is sent before the answers are read.
