@@ -1,5 +1,3 @@
-//! Programs that combine the Quorate crates. The flagship is [`kv`], a replicated key-value store that speaks the Redis
-//! protocol.
+//! Programs that combine the Quorate crates. The largest, the store `kv`, is a crate of its own.
 
-pub mod kv;
 pub mod local;

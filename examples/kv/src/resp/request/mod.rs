@@ -1,0 +1,265 @@
+//! Finds requests in the bytes that a client sent.
+//!
+//! The scan reads each byte once, however the bytes are cut into reads. It checks every length against its limit before
+//! memory is reserved, and its errors have Redis's texts. A request that is too large for the store, but not for the
+//! protocol, is read without being kept, so that its client gets an answer and the connection goes on. A complete
+//! request is then decoded by `redis-protocol`, in place.
+
+use redis_protocol::resp2::decode::decode_range;
+use redis_protocol::resp2::types::RangeFrame;
+
+use crate::store::parse_integer;
+
+use super::inline;
+
+/// Limits of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum bytes of an argument. A request with a longer one is read to its end and refused.
+    pub argument_bytes_max: usize,
+    /// Maximum bytes of a whole request. A longer one is read to its end and refused.
+    pub request_bytes_max: usize,
+}
+
+/// Reason why a client's bytes are not a request. The connection is closed after the answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The number of arguments is not a number, or above the limit.
+    #[error("invalid multibulk length")]
+    Count,
+    /// The length of an argument is not a number, or above the limit.
+    #[error("invalid bulk length")]
+    Length,
+    /// An argument does not begin with `$`.
+    #[error("expected '$', got '{}'", char::from(*.0))]
+    Kind(u8),
+    /// An inline command is too long.
+    #[error("too big inline request")]
+    InlineTooLong,
+    /// The line with the number of arguments is too long.
+    #[error("too big mbulk count string")]
+    CountTooLong,
+    /// The line with the length of an argument is too long.
+    #[error("too big bulk count string")]
+    LengthTooLong,
+    /// The quotes of an inline command are unbalanced.
+    #[error(transparent)]
+    Quotes(#[from] inline::UnbalancedQuotes),
+}
+
+/// The arguments of a request; the first is the command's name.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// Slices of the input.
+    Array(Vec<&'a [u8]>),
+    /// Unquoted copies, from an inline command. Empty for a blank line.
+    Inline(Vec<Vec<u8>>),
+    /// A request that exceeds [`Limits`]. Its bytes were read and dropped, so that the connection can go on behind it.
+    TooLarge,
+}
+
+impl Request<'_> {
+    /// The arguments as slices.
+    pub fn arguments(&self) -> Vec<&[u8]> {
+        match self {
+            Self::Array(arguments) => arguments.clone(),
+            Self::Inline(arguments) => arguments.iter().map(Vec::as_slice).collect(),
+            Self::TooLarge => Vec::new(),
+        }
+    }
+}
+
+/// The progress of the scan. Each call gets the same input, which may only grow, until [`consume`] ends its first
+/// request. Only the bytes that [`pass_over`] counts are removed from its front in between.
+///
+/// [`consume`]: Self::consume
+/// [`pass_over`]: Self::pass_over
+#[derive(Debug)]
+pub struct RequestReader {
+    limits: Limits,
+    /// Bytes of the request that have been scanned.
+    at: usize,
+    /// Arguments that are still to come, once their number is known.
+    arguments_left: Option<usize>,
+    /// True if the first request exceeds the limits: its bytes are not kept.
+    is_too_large: bool,
+    /// Bytes of an argument of such a request that are still to come.
+    skipped_left: usize,
+    /// Bytes of the first request, once it is complete.
+    whole: Option<usize>,
+}
+
+/// The result of a step of the scan.
+enum Step {
+    Again,
+    Incomplete,
+    Whole(usize),
+}
+
+impl RequestReader {
+    /// A reader at the start of the input.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, at: 0, arguments_left: None, is_too_large: false, skipped_left: 0, whole: None }
+    }
+
+    /// The first request of the input, or `None` while it is incomplete. A further call gives the same one.
+    ///
+    /// # Errors
+    /// When the input is not a request, or exceeds the limits of the protocol.
+    pub fn request<'a>(&mut self, input: &'a [u8]) -> Result<Option<Request<'a>>, ProtocolError> {
+        let Some(length) = self.scan(input)? else {
+            return Ok(None);
+        };
+        if self.is_too_large {
+            return Ok(Some(Request::TooLarge));
+        }
+        let bytes = &input[..length];
+        if bytes[0] != b'*' {
+            return Ok(Some(Request::Inline(inline::split(bytes)?)));
+        }
+        let range = |frame| match frame {
+            RangeFrame::BulkString((start, end)) => Ok(&bytes[start..end]),
+            _ => Err(ProtocolError::Length),
+        };
+        match decode_range(bytes) {
+            Ok(Some((RangeFrame::Array(frames), _))) => {
+                Ok(Some(Request::Array(frames.into_iter().map(range).collect::<Result<_, _>>()?)))
+            }
+            // `*0` and below: a request without arguments, which is passed over.
+            _ => Ok(Some(Request::Array(Vec::new()))),
+        }
+    }
+
+    /// Bytes of the request that [`request`](Self::request) gave.
+    ///
+    /// # Panics
+    /// When there is no such request.
+    pub fn request_bytes(&self) -> usize {
+        self.whole.expect("only of a request that was given")
+    }
+
+    /// Ends the request that [`request`](Self::request) gave, and returns its length. The next request begins behind
+    /// it.
+    ///
+    /// # Panics
+    /// When there is no such request.
+    pub fn consume(&mut self) -> usize {
+        let length = self.whole.take().expect("only a request that was given is consumed");
+        *self = Self::new(self.limits);
+        length
+    }
+
+    /// Number of bytes at the front of the input that belong to a request which is too large, and are to be removed.
+    pub fn pass_over(&mut self) -> usize {
+        if self.is_too_large && self.whole.is_none() { std::mem::take(&mut self.at) } else { 0 }
+    }
+
+    fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        while self.whole.is_none() {
+            let step = match (self.arguments_left, input.first()) {
+                (Some(_), _) if self.skipped_left > 0 => self.skip(input),
+                (Some(_), _) => self.scan_argument(input)?,
+                (None, None) => Step::Incomplete,
+                (None, Some(b'*')) => self.scan_count(input)?,
+                (None, Some(_)) => self.scan_inline(input)?,
+            };
+            match step {
+                Step::Again => {}
+                Step::Incomplete => return Ok(None),
+                Step::Whole(length) => self.whole = Some(length),
+            }
+        }
+        Ok(self.whole)
+    }
+
+    fn scan_inline(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
+        match input[self.at..].iter().position(|byte| *byte == b'\n') {
+            Some(position) => Ok(Step::Whole(self.at + position + 1)),
+            None if input.len() > LINE_BYTES_MAX => Err(ProtocolError::InlineTooLong),
+            None => {
+                self.at = input.len();
+                Ok(Step::Incomplete)
+            }
+        }
+    }
+
+    fn scan_count(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
+        let Some((line, after)) = line(input, ProtocolError::CountTooLong)? else {
+            return Ok(Step::Incomplete);
+        };
+        let count = parse_integer(&line[1..]).ok_or(ProtocolError::Count)?;
+        match usize::try_from(count) {
+            Ok(0) | Err(_) => Ok(Step::Whole(after)),
+            Ok(count) if count > ARGUMENTS_MAX => Err(ProtocolError::Count),
+            Ok(count) => {
+                self.at = after;
+                self.is_too_large = count > self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
+                self.arguments_left = Some(count);
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    fn scan_argument(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
+        let Some((line, after)) = line(&input[self.at..], ProtocolError::LengthTooLong)? else {
+            return Ok(Step::Incomplete);
+        };
+        match line.first() {
+            Some(b'$') => {}
+            other => return Err(ProtocolError::Kind(other.copied().unwrap_or(b'\r'))),
+        }
+        let length = parse_integer(&line[1..]).and_then(|length| usize::try_from(length).ok());
+        let length = length.filter(|length| *length <= ARGUMENT_BYTES_MAX).ok_or(ProtocolError::Length)?;
+        let (start, bytes) = (self.at + after, length + LINE_END_BYTES);
+        let Limits { argument_bytes_max, request_bytes_max } = self.limits;
+        self.is_too_large |= length > argument_bytes_max || start + bytes > request_bytes_max;
+        if self.is_too_large {
+            self.at = start;
+            self.skipped_left = bytes;
+            return Ok(Step::Again);
+        }
+        if start + bytes > input.len() {
+            return Ok(Step::Incomplete);
+        }
+        self.at = start + bytes;
+        Ok(self.argument_ends())
+    }
+
+    /// Skips bytes of an argument that is not kept.
+    fn skip(&mut self, input: &[u8]) -> Step {
+        let there = self.skipped_left.min(input.len() - self.at);
+        self.at += there;
+        self.skipped_left -= there;
+        if self.skipped_left > 0 { Step::Incomplete } else { self.argument_ends() }
+    }
+
+    fn argument_ends(&mut self) -> Step {
+        let left = self.arguments_left.expect("the count was scanned") - 1;
+        self.arguments_left = Some(left);
+        if left == 0 { Step::Whole(self.at) } else { Step::Again }
+    }
+}
+
+/// The bytes up to CRLF, and the start of the next line.
+fn line(input: &[u8], too_long: ProtocolError) -> Result<Option<(&[u8], usize)>, ProtocolError> {
+    match input.iter().take(LINE_BYTES_MAX).position(|byte| *byte == b'\r') {
+        Some(position) if position + 1 < input.len() => Ok(Some((&input[..position], position + 2))),
+        None if input.len() > LINE_BYTES_MAX => Err(too_long),
+        _ => Ok(None),
+    }
+}
+
+/// Redis's limit of a line.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Redis's limit of a request's arguments.
+const ARGUMENTS_MAX: usize = 1024 * 1024;
+/// Redis's limit of an argument's bytes, `proto-max-bulk-len`.
+const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// `$0`, CRLF, CRLF.
+const ARGUMENT_BYTES_MIN: usize = 6;
+/// CRLF.
+const LINE_END_BYTES: usize = 2;
+
+#[cfg(test)]
+mod tests;

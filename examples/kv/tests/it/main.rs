@@ -1,0 +1,15 @@
+//! Tests of the store from outside.
+
+mod access;
+mod cluster;
+mod deploy;
+mod golden;
+mod members;
+mod page;
+mod processes;
+mod pubsub;
+mod recording;
+mod server;
+mod shards;
+mod tls;
+mod transfer;
