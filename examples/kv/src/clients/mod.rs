@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use crate::resp::{Reply, Version};
 
+mod arrivals;
 mod registry;
 
+pub use arrivals::Arrivals;
 pub use registry::{Client, Killed, Registry};
 
 /// A client as `CLIENT LIST` shows it.

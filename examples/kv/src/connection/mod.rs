@@ -281,18 +281,27 @@ impl Connection {
     /// Returns true if the socket is to be read.
     pub fn wants_input(&self) -> bool {
         let fits = self.slots.is_empty() || self.input.len() + self.unanswered_bytes < self.limits.pipeline_bytes_max;
-        !self.ended && !self.session.closing && fits && self.output.len() < self.replies_room
+        !self.ended && !self.session.closing && fits && self.output.len() < self.replies_room()
     }
 
     /// Returns true if the client has to take replies before anything else happens.
     pub fn waits_for_client(&self) -> bool {
         let takes_nothing_more = self.ended || self.session.closing;
-        self.output.len() >= self.replies_room || (takes_nothing_more && !self.output.is_empty())
+        self.output.len() >= self.replies_room() || (takes_nothing_more && !self.output.is_empty())
     }
 
     /// Bytes of unsent replies.
     pub fn replies_bytes(&self) -> usize {
         self.output.len() + self.held_bytes
+    }
+
+    /// Returns true if the client has to log in first. Then its requests must be small, and few replies may wait.
+    pub fn is_stranger(&self) -> bool {
+        self.session.needs_login(&self.access.known.users)
+    }
+
+    fn replies_room(&self) -> usize {
+        if self.is_stranger() { self.replies_room.min(STRANGER_REPLIES_BYTES_MAX) } else { self.replies_room }
     }
 
     /// Sets the maximum bytes of replies that may wait, up to the limit.
@@ -462,12 +471,12 @@ impl Connection {
             && !self.is_blocked
             && !self.is_alone
             && self.subscriptions.is_settled();
-        is_free && self.replies_bytes() < self.replies_room
+        is_free && self.replies_bytes() < self.replies_room()
     }
 
     /// Submits the rest of a batch of reads, if its turn has come.
     fn ask_again(&mut self) -> Option<Work> {
-        if self.output.len() >= self.replies_room {
+        if self.output.len() >= self.replies_room() {
             return None;
         }
         let slot = self.first_slot;
@@ -539,6 +548,8 @@ impl Connection {
     }
 }
 
+/// Maximum bytes of replies that wait for a client that has to log in, as in Redis.
+const STRANGER_REPLIES_BYTES_MAX: usize = 1024;
 /// A larger input buffer is returned to the allocator once it is used up.
 const INPUT_BYTES_KEPT: usize = 64 * 1024;
 

@@ -35,6 +35,7 @@ pub(super) enum Group {
 impl Connection {
     /// Takes the first request of the input and returns its length. `None` if it is incomplete, or must not begin yet.
     pub(super) fn take_request(&mut self, input: &[u8], group: &mut Option<Group>) -> Option<usize> {
+        self.reader.set_stranger(self.is_stranger());
         let request = match self.reader.request(input) {
             Ok(request) => request?,
             Err(_) if group.is_some() => return None,

@@ -6,6 +6,7 @@ use crate::store::{Lifetime, Store};
 
 mod observed;
 mod shards;
+mod strangers;
 mod subscriptions;
 
 const LIMITS: ConnectionLimits =

@@ -11,5 +11,6 @@ mod pubsub;
 mod recording;
 mod server;
 mod shards;
+mod strangers;
 mod tls;
 mod transfer;

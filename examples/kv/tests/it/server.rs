@@ -16,6 +16,7 @@ use quorate_kv::pubsub::{self, Hub, HubLimits, Request};
 use quorate_kv::server::{Backend, ServerLimits, serve};
 use quorate_kv::shards::layout::{Layout, Target};
 use quorate_kv::store::{Store, Wait};
+use quorate_kv::tls::NodeTls;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, oneshot};
 
@@ -109,13 +110,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(limits: ServerLimits) -> Self {
+    pub(crate) fn start(limits: ServerLimits) -> Self {
         Self::start_with(limits, Hub::default())
     }
 
     /// A server whose log's time is the wall clock's.
     pub(crate) fn start_on_time() -> Self {
-        Self::start_at(ServerLimits::default(), Hub::default(), || {
+        Self::start_at(ServerLimits::default(), Hub::default(), None, || {
             let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
             let ms = u64::try_from(ms).unwrap();
             At { log_time: ms, now: ms }
@@ -123,10 +124,15 @@ impl Server {
     }
 
     fn start_with(limits: ServerLimits, hub: Hub) -> Self {
-        Self::start_at(limits, hub, || AT)
+        Self::start_at(limits, hub, None, || AT)
     }
 
-    fn start_at(limits: ServerLimits, hub: Hub, clock: fn() -> At) -> Self {
+    /// A server whose clients encrypt.
+    pub(crate) fn start_encrypted(limits: ServerLimits, tls: Arc<NodeTls>) -> Self {
+        Self::start_at(limits, Hub::default(), Some(tls), || AT)
+    }
+
+    fn start_at(limits: ServerLimits, hub: Hub, tls: Option<Arc<NodeTls>>, clock: fn() -> At) -> Self {
         let (address_sender, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -137,7 +143,7 @@ impl Server {
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new())), clock);
                 tokio::select! {
-                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits, None) => match served.unwrap() {},
+                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits, tls) => match served.unwrap() {},
                     _ = stopped => {}
                 }
             });
@@ -145,11 +151,11 @@ impl Server {
         Self { address: address.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.address, Duration::from_secs(20)).unwrap()
     }
 
-    fn stream(&self) -> TcpStream {
+    pub(crate) fn stream(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
@@ -165,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-fn ok() -> Reply {
+pub(crate) fn ok() -> Reply {
     Reply::Status("OK".to_owned())
 }
 
@@ -281,7 +287,7 @@ fn a_connection_beyond_the_limit_is_told_so() {
 }
 
 /// Sends a command, whose arguments are separated by blanks, and returns the reply.
-fn call(client: &mut Client, command: &str) -> Reply {
+pub(crate) fn call(client: &mut Client, command: &str) -> Reply {
     let arguments: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
     client.ask(&arguments).unwrap()
 }

@@ -43,6 +43,12 @@ pub enum ProtocolError {
     /// The line with the length of an argument is too long.
     #[error("too big bulk count string")]
     LengthTooLong,
+    /// A client that has to log in sends more arguments than a login has.
+    #[error("unauthenticated multibulk length")]
+    StrangerCount,
+    /// A client that has to log in sends more bytes than a login has.
+    #[error("unauthenticated bulk length")]
+    StrangerLength,
     /// The quotes of an inline command are unbalanced.
     #[error(transparent)]
     Quotes(#[from] inline::UnbalancedQuotes),
@@ -78,6 +84,8 @@ impl Request<'_> {
 #[derive(Debug)]
 pub struct RequestReader {
     limits: Limits,
+    /// The client has to log in first, so its requests must be small.
+    is_of_stranger: bool,
     /// Bytes of the request that have been scanned.
     at: usize,
     /// Arguments that are still to come, once their number is known.
@@ -100,7 +108,21 @@ enum Step {
 impl RequestReader {
     /// A reader at the start of the input.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, at: 0, arguments_left: None, is_too_large: false, skipped_left: 0, whole: None }
+        Self {
+            limits,
+            is_of_stranger: false,
+            at: 0,
+            arguments_left: None,
+            is_too_large: false,
+            skipped_left: 0,
+            whole: None,
+        }
+    }
+
+    /// Says whether the client has to log in first. Then a request may be no larger than a login: 10 arguments of 16
+    /// KiB as in Redis, and 64 KiB together.
+    pub fn set_stranger(&mut self, is_stranger: bool) {
+        self.is_of_stranger = is_stranger;
     }
 
     /// The first request of the input, or `None` while it is incomplete. A further call gives the same one.
@@ -146,7 +168,7 @@ impl RequestReader {
     /// When there is no such request.
     pub fn consume(&mut self) -> usize {
         let length = self.whole.take().expect("only a request that was given is consumed");
-        *self = Self::new(self.limits);
+        *self = Self { is_of_stranger: self.is_of_stranger, ..Self::new(self.limits) };
         length
     }
 
@@ -192,6 +214,7 @@ impl RequestReader {
         match usize::try_from(count) {
             Ok(0) | Err(_) => Ok(Step::Whole(after)),
             Ok(count) if count > ARGUMENTS_MAX => Err(ProtocolError::Count),
+            Ok(count) if self.is_of_stranger && count > STRANGER_ARGUMENTS_MAX => Err(ProtocolError::StrangerCount),
             Ok(count) => {
                 self.at = after;
                 self.is_too_large = count > self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
@@ -212,6 +235,10 @@ impl RequestReader {
         let length = parse_integer(&line[1..]).and_then(|length| usize::try_from(length).ok());
         let length = length.filter(|length| *length <= ARGUMENT_BYTES_MAX).ok_or(ProtocolError::Length)?;
         let (start, bytes) = (self.at + after, length + LINE_END_BYTES);
+        let is_too_much = length > STRANGER_ARGUMENT_BYTES_MAX || start + bytes > STRANGER_REQUEST_BYTES_MAX;
+        if self.is_of_stranger && is_too_much {
+            return Err(ProtocolError::StrangerLength);
+        }
         let Limits { argument_bytes_max, request_bytes_max } = self.limits;
         self.is_too_large |= length > argument_bytes_max || start + bytes > request_bytes_max;
         if self.is_too_large {
@@ -256,6 +283,12 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 const ARGUMENTS_MAX: usize = 1024 * 1024;
 /// Redis's limit of an argument's bytes, `proto-max-bulk-len`.
 const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Redis's limit of the arguments of a client that has to log in.
+const STRANGER_ARGUMENTS_MAX: usize = 10;
+/// Redis's limit of an argument's bytes of such a client.
+const STRANGER_ARGUMENT_BYTES_MAX: usize = 16 * 1024;
+/// Maximum bytes of a request of such a client.
+const STRANGER_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// `$0`, CRLF, CRLF.
 const ARGUMENT_BYTES_MIN: usize = 6;
 /// CRLF.

@@ -78,6 +78,34 @@ fn a_request_that_is_too_large_is_not_kept() {
 }
 
 #[test]
+fn who_has_to_log_in_sends_no_more_than_a_login() {
+    let limits = Limits { argument_bytes_max: 1 << 20, request_bytes_max: 1 << 20 };
+    let read = |input: &[u8]| {
+        let mut reader = RequestReader::new(limits);
+        reader.set_stranger(true);
+        reader.request(input).map(|request| request.is_some())
+    };
+    assert_eq!(read(b"*10\r\n"), Ok(false));
+    assert_eq!(read(b"*11\r\n"), Err(ProtocolError::StrangerCount));
+    assert_eq!(read(b"*2\r\n$4\r\nAUTH\r\n$16384\r\n"), Ok(false));
+    assert_eq!(read(b"*2\r\n$4\r\nAUTH\r\n$16385\r\n"), Err(ProtocolError::StrangerLength));
+    assert_eq!(read(&encode(&vec![vec![b'x'; 16_384]; 3])), Ok(true));
+    assert_eq!(read(&encode(&vec![vec![b'x'; 16_384]; 4])), Err(ProtocolError::StrangerLength));
+}
+
+#[test]
+fn a_client_that_has_logged_in_may_send_more_and_one_that_begins_anew_less() {
+    let mut reader = RequestReader::new(LIMITS);
+    let (small, large) = (encode(&[b"PING".to_vec()]), encode(&vec![b"x".to_vec(); 11]));
+    reader.set_stranger(true);
+    reader.request(&small).unwrap().unwrap();
+    reader.consume();
+    assert_eq!(reader.request(&large).unwrap_err(), ProtocolError::StrangerCount);
+    reader.set_stranger(false);
+    assert_eq!(reader.request(&large).unwrap().unwrap().arguments().len(), 11);
+}
+
+#[test]
 fn lines_without_an_end_are_refused() {
     let long = vec![b'1'; LINE_BYTES_MAX + 1];
     assert_eq!(read(&[&long]), Err(ProtocolError::InlineTooLong));

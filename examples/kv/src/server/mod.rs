@@ -9,31 +9,33 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use metrics::{Counter, Gauge};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
-use super::accept::accept;
-use super::clients::{Client, Registry};
-use super::command::{About, Answer, ReadBatch, ServerInfo};
-use super::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Reason, Work, Written};
-use super::process::Process;
-use super::pubsub::{self, Hub, Request, Topic};
-use super::random;
-use super::shards::layout::{Layout, Target};
-use super::stats::Stats;
-use super::store::Wait;
-use super::tls::NodeTls;
-use super::waiting::{read_once_possible, write_once_possible};
+use crate::accept::accept;
+use crate::clients::{Arrivals, Client, Registry};
+use crate::command::{About, Answer, ReadBatch, ServerInfo};
+use crate::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Reason, Work, Written};
+use crate::process::Process;
+use crate::pubsub::{self, Hub, Request, Topic};
+use crate::random;
+use crate::shards::layout::{Layout, Target};
+use crate::stats::Stats;
+use crate::store::Wait;
+use crate::tls::NodeTls;
+use crate::waiting::{read_once_possible, write_once_possible};
+
+mod turn;
+
+use turn::{Pending, PendingAnswer, ReadFuture, poll_turn};
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
 /// Dropping one loses only the answer.
@@ -90,6 +92,13 @@ pub trait Backend: Clone + 'static {
 pub struct ServerLimits {
     /// Maximum number of open connections. Further ones get an error and are closed.
     pub connections_max: usize,
+    /// Maximum number of open connections whose clients have not yet encrypted or logged in, where they have to. A
+    /// further one takes the place of the oldest.
+    pub strangers_max: usize,
+    /// Maximum time for the encryption of a connection.
+    pub handshake_patience: Duration,
+    /// Maximum time for which a client that has to log in does not. Then its connection ends.
+    pub login_patience: Duration,
     /// Limits of each connection.
     pub connection: ConnectionLimits,
     /// Maximum bytes of replies that wait in all connections together. Beyond them each connection may hold only as
@@ -103,6 +112,9 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            strangers_max: 1_000,
+            handshake_patience: Duration::from_secs(5),
+            login_patience: Duration::from_mins(1),
             connection: ConnectionLimits::default(),
             replies_bytes_max: 1024 * 1024 * 1024,
             patience: Duration::from_secs(30),
@@ -131,12 +143,14 @@ pub async fn serve<B: Backend>(
                 continue;
             }
         };
-        let (server, tls) = (Rc::clone(&server), tls.clone());
-        tokio::task::spawn_local(async move {
-            if let Err(error) = server.accept(stream, tls).await {
+        let id = server.note_arrival();
+        let (arrived, tls) = (Rc::clone(&server), tls.clone());
+        let task = tokio::task::spawn_local(async move {
+            if let Err(error) = arrived.accept(stream, id, tls).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
+        server.arrivals.add(id, task.abort_handle());
     }
 }
 
@@ -157,9 +171,11 @@ struct Server<B> {
     /// Number of connections that were refused.
     rejected: Cell<u64>,
     clients: Registry,
+    arrivals: Arrivals,
     stats: Rc<RefCell<Stats>>,
     connected_gauge: Gauge,
     received_counter: Counter,
+    rejected_counter: Counter,
     commands_counter: Counter,
 }
 
@@ -168,22 +184,16 @@ struct Connected<'a, B> {
     server: &'a Server<B>,
     id: i64,
     replies_bytes: usize,
+    /// Since when the client has had to encrypt or to log in.
+    stranger_since: Option<Deadline>,
 }
 
-/// Work that was begun.
-struct Pending {
-    slot: u64,
-    answer: PendingAnswer,
+/// What a client has to do by a deadline.
+#[derive(Debug, Clone, Copy)]
+enum Awaited {
+    Login,
+    Taking,
 }
-
-enum PendingAnswer {
-    Write(Pin<Box<dyn Future<Output = Written>>>),
-    Read(ReadFuture),
-    Scan(JoinHandle<BytesMut>),
-    Ask(Pin<Box<dyn Future<Output = pubsub::Answer>>>),
-}
-
-type ReadFuture = Pin<Box<dyn Future<Output = Result<Answer, Reason>>>>;
 
 impl<B: Backend> Server<B> {
     fn new(backend: B, hub: Rc<RefCell<Hub>>, limits: ServerLimits, port: u16) -> Self {
@@ -200,32 +210,40 @@ impl<B: Backend> Server<B> {
             given_up: Cell::new(0),
             rejected: Cell::new(0),
             clients: Registry::default(),
+            arrivals: Arrivals::default(),
             stats: Rc::default(),
             connected_gauge: metrics::gauge!("kv_connected_clients"),
             received_counter: metrics::counter!("kv_connections_received_total"),
+            rejected_counter: metrics::counter!("kv_connections_rejected_total"),
             commands_counter: metrics::counter!("kv_commands_processed_total"),
         }
     }
 
-    /// Takes a connection, of which there may be so many, encrypted or not.
-    async fn accept(&self, mut stream: TcpStream, tls: Option<Arc<NodeTls>>) -> io::Result<()> {
+    /// Counts a connection that has come, and returns its number.
+    fn note_arrival(&self) -> i64 {
         self.received.set(self.received.get() + 1);
         self.received_counter.increment(1);
-        if self.connected.get() >= self.limits.connections_max {
-            self.rejected.set(self.rejected.get() + 1);
+        i64::try_from(self.received.get()).unwrap_or(i64::MAX)
+    }
+
+    /// Takes a connection, of which there may be so many, encrypted or not.
+    async fn accept(&self, mut stream: TcpStream, id: i64, tls: Option<Arc<NodeTls>>) -> io::Result<()> {
+        let mut connected = Connected::new(self, id);
+        if self.connected.get() > self.limits.connections_max && !self.arrivals.end_oldest_stranger(id) {
+            self.note_rejected();
             // Who has to encrypt reads no such text, and no work is done for him.
             return if tls.is_some() { Ok(()) } else { stream.write_all(TOO_MANY_CLIENTS).await };
         }
-        let id = i64::try_from(self.received.get()).unwrap_or(i64::MAX);
-        let connected = Connected::new(self, id);
         stream.set_nodelay(true)?;
         let ends = (stream.peer_addr()?, stream.local_addr()?);
         let Some(tls) = tls else {
             return self.converse(stream, id, ends, connected).await;
         };
-        let stream = timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await;
+        connected.note_stranger(true);
+        let stream = timeout(self.limits.handshake_patience, tls.accept(stream)).await;
         let stream =
             stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the client does not encrypt in time"))??;
+        connected.note_stranger(false);
         self.converse(stream, id, ends, connected).await
     }
 
@@ -245,7 +263,7 @@ impl<B: Backend> Server<B> {
             if self.is_over(&client, &mut connected, &mut commands) {
                 return timeout(self.limits.patience, stream.shutdown()).await.map_err(|_| self.give_up())?;
             }
-            let waits_for_client = client.connection().waits_for_client();
+            let deadline = self.deadline(&client, &mut connected);
             let turn = poll_fn(|context| {
                 client.watch(context.waker()).map_err(io::Error::other)?;
                 let mut connection = client.connection();
@@ -255,12 +273,21 @@ impl<B: Backend> Server<B> {
                 }
                 poll_turn(context, &mut stream, &mut connection, &mut pending)
             });
-            if waits_for_client {
-                timeout(self.limits.patience, turn).await.map_err(|_| self.give_up())??;
-            } else {
-                turn.await?;
+            match deadline {
+                None => turn.await?,
+                Some((deadline, Awaited::Login)) => timeout_at(deadline, turn).await.map_err(|_| too_late())??,
+                Some((deadline, Awaited::Taking)) => timeout_at(deadline, turn).await.map_err(|_| self.give_up())??,
             }
         }
+    }
+
+    /// The time up to which a client has to do something.
+    fn deadline(&self, client: &Client, connected: &mut Connected<'_, B>) -> Option<(Deadline, Awaited)> {
+        let connection = client.connection();
+        connected.note_stranger(connection.is_stranger());
+        let login = connected.stranger_since.map(|since| (since + self.limits.login_patience, Awaited::Login));
+        let taking = connection.waits_for_client().then(|| (Deadline::now() + self.limits.patience, Awaited::Taking));
+        login.into_iter().chain(taking).min_by_key(|(deadline, _)| *deadline)
     }
 
     /// Waits for a while until the node knows the users, which it does not just after its start.
@@ -441,11 +468,31 @@ impl<B: Backend> Server<B> {
     }
 }
 
+impl<B> Server<B> {
+    fn note_rejected(&self) {
+        self.rejected.set(self.rejected.get() + 1);
+        self.rejected_counter.increment(1);
+    }
+}
+
 impl<'a, B> Connected<'a, B> {
     fn new(server: &'a Server<B>, id: i64) -> Self {
         server.connected.set(server.connected.get() + 1);
         server.connected_gauge.increment(1);
-        Self { server, id, replies_bytes: 0 }
+        Self { server, id, replies_bytes: 0, stranger_since: None }
+    }
+
+    /// Notes whether the client has to encrypt or to log in. One too many takes the place of the oldest.
+    fn note_stranger(&mut self, is_stranger: bool) {
+        if is_stranger == self.stranger_since.is_some() {
+            return;
+        }
+        self.stranger_since = is_stranger.then(Deadline::now);
+        let Server { arrivals, limits, .. } = self.server;
+        arrivals.set_stranger(self.id, is_stranger);
+        if arrivals.strangers() > limits.strangers_max && arrivals.end_oldest_stranger(self.id) {
+            self.server.note_rejected();
+        }
     }
 
     fn note_replies(&mut self, bytes: usize) {
@@ -459,88 +506,22 @@ impl<B> Drop for Connected<'_, B> {
         self.note_replies(0);
         self.server.hub.borrow_mut().leave(self.id);
         self.server.clients.remove(self.id);
+        self.server.arrivals.remove(self.id);
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
     }
 }
 
+fn too_late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client does not log in in time")
+}
+
 /// The wall clock in Unix ms.
-pub(super) fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Takes answers, sends and reads, each as far as possible. Ready if any of them made progress.
-fn poll_turn<S: AsyncRead + AsyncWrite + Unpin>(
-    context: &mut Context<'_>,
-    stream: &mut S,
-    connection: &mut Connection,
-    pending: &mut VecDeque<Pending>,
-) -> Poll<io::Result<()>> {
-    let mut moved = take_answers(context, connection, pending);
-    while !connection.output().is_empty() {
-        let Poll::Ready(sent) = Pin::new(&mut *stream).poll_write(context, connection.output()) else {
-            break;
-        };
-        connection.output().advance(sent?);
-        moved = true;
-    }
-    // What was encrypted may still wait for the socket.
-    if let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(context) {
-        flushed?;
-    }
-    if connection.wants_input() {
-        connection.input().reserve(READ_BYTES);
-        if let Poll::Ready(read) = pin!(stream.read_buf(connection.input())).poll(context) {
-            moved = true;
-            if read? == 0 {
-                connection.end_input();
-            }
-        }
-    }
-    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
-}
-
-/// Takes all ready answers up to the first that is missing. Only that one has to wake the task, since replies leave in
-/// order.
-fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending: &mut VecDeque<Pending>) -> bool {
-    let mut moved = false;
-    while let Some(Pending { slot, answer }) = pending.front_mut() {
-        match answer {
-            PendingAnswer::Write(written) => match written.as_mut().poll(context) {
-                Poll::Ready(written) => connection.on_written(*slot, written),
-                Poll::Pending => break,
-            },
-            PendingAnswer::Read(read) => match read.as_mut().poll(context) {
-                Poll::Ready(Ok(Answer::Scan(scan))) => {
-                    *answer = PendingAnswer::Scan(tokio::task::spawn_blocking(|| scan.run()));
-                    continue;
-                }
-                Poll::Ready(read) => connection.on_read(*slot, read),
-                Poll::Pending => break,
-            },
-            PendingAnswer::Scan(scan) => match Pin::new(scan).poll(context) {
-                Poll::Ready(found) => {
-                    let found = found.map(|encoded| Answer::Replies { encoded, rest: None });
-                    connection.on_read(*slot, found.map_err(|_| Reason::Shutdown));
-                }
-                Poll::Pending => break,
-            },
-            PendingAnswer::Ask(asked) => match asked.as_mut().poll(context) {
-                Poll::Ready(answer) => connection.on_asked(*slot, answer),
-                Poll::Pending => break,
-            },
-        }
-        pending.pop_front();
-        moved = true;
-    }
-    moved
-}
-
 const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-/// Maximum time of the handshake of a client that encrypts.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum time for which a new client waits until the node knows the users.
 const USERS_PATIENCE: Duration = Duration::from_secs(2);
-/// Room for one read of a socket.
-const READ_BYTES: usize = 16 * 1024;
