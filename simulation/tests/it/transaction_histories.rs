@@ -119,6 +119,66 @@ fn what_a_process_did_and_saw_is_told_apart_from_the_clock() {
     assert_eq!(short_names(&of([1, 2, 2], future)), ["G1c-realtime"]);
 }
 
+/// As Elle: a cycle is told if no worse one of its knot implies it.
+#[test]
+fn a_knot_has_a_cycle_of_each_kind_that_no_worse_one_implies() {
+    let skew =
+        [json!([["append", "x", 1], ["r", "y", []], ["r", "z", []]]), json!([["append", "y", 1], ["r", "x", []]])];
+    // The write of z was answered before any other call.
+    let late = |transactions: &[Value]| {
+        let mut events = transaction(90, 0, 1, EventKind::Ok, json!([["append", "z", 1]])).to_vec();
+        events.extend(at_once(transactions).into_iter().map(|event| HistoryEvent { time: event.time + 2, ..event }));
+        judge(events)
+    };
+    assert_eq!(short_names(&late(&skew)), ["G2-item", "G-single-item-realtime"]);
+    assert_eq!(short_names(&late(&skew[..1])), ["G-single-item-realtime"]);
+    // Cycles with and without anti-dependencies do not imply each other.
+    let writes = [
+        json!([["append", "a", 1], ["append", "b", 1]]),
+        json!([["append", "a", 2], ["append", "b", 2], ["append", "c", 1]]),
+        json!([["r", "a", [1, 2]], ["r", "b", [2, 1]], ["r", "c", []]]),
+    ];
+    assert_eq!(short_names(&judge(at_once(&writes))), ["G0", "G-single-item"]);
+}
+
+/// Each read of a transaction counts, also those that contradict another.
+#[test]
+fn reads_that_contradict_each_other_count_too() {
+    let of = |transactions: Value| judge(at_once(transactions.as_array().expect("transactions")));
+    let appends = [json!([["append", "x", 1]]), json!([["append", "x", 2]]), json!([["append", "x", 3]])];
+    let with = |reads: Value| {
+        let all: Vec<Value> = appends.iter().cloned().chain([reads, json!([["r", "x", [1, 2, 3]]])]).collect();
+        of(all.into())
+    };
+    let judged = with(json!([["r", "x", [1]], ["r", "x", [1, 2]]]));
+    assert_eq!(short_names(&judged), ["internal", "G-single-item"]);
+    assert!(judged.to_string().contains("T4 found x up to 1, without what T2 appended"), "{judged}");
+    // As long, but another list.
+    let judged = with(json!([["r", "x", [1, 2]], ["r", "x", [1, 3]]]));
+    assert_eq!(short_names(&judged), ["incompatible-order", "internal", "G-single-item"]);
+    // A list that contradicts the longest shows what comes before its last element.
+    let judged = with(json!([["r", "x", [2]], ["append", "x", 4]]));
+    assert_eq!(short_names(&judged), ["incompatible-order", "G-single-item"]);
+    let intermediate = json!([[["append", "x", 1], ["append", "x", 2]], [["r", "x", []], ["r", "x", [1]]]]);
+    assert!(short_names(&of(intermediate)).starts_with(&["G1b", "internal"]));
+    // The failed append is in the shorter list only.
+    let mut events = transaction(9, 0, 1, EventKind::Fail, json!([["append", "x", 9]])).to_vec();
+    let others =
+        [json!([["append", "x", 1]]), json!([["r", "x", [9]]]), json!([["append", "x", 2], ["r", "x", [1, 2]]])];
+    events.extend(at_once(&others).into_iter().map(|event| HistoryEvent { time: event.time + 2, ..event }));
+    assert_eq!(short_names(&judge(events)), ["G1a", "incompatible-order"]);
+}
+
+/// Both read the same before they appended for the last time.
+#[test]
+fn an_update_is_lost_also_behind_an_own_append() {
+    let transactions = [
+        json!([["append", "x", 1], ["r", "x", [1]], ["append", "x", 2]]),
+        json!([["r", "x", [1]], ["append", "x", 3]]),
+    ];
+    assert!(short_names(&judge(at_once(&transactions))).contains(&"lost-update"));
+}
+
 #[test]
 fn a_cycle_is_a_picture() {
     let judged =

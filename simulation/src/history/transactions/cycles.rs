@@ -1,6 +1,6 @@
-//! Cycles among dependencies: for each knot the worst and shortest.
+//! Cycles among dependencies: for each knot a shortest one of each of the worst kinds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::super::linearizability::{SearchBudget, Spent};
 use super::graph::{Edge, EdgeKind, Graph};
@@ -13,16 +13,44 @@ pub(super) struct Cycle {
     pub(super) steps: Vec<(usize, EdgeKind)>,
 }
 
-/// The worst cycle of each knot (strongly connected component), and a shortest one of its kind. If the budget runs out,
-/// any cycle.
+/// For each knot (strongly connected component) a shortest cycle of each kind, except those that a worse one implies. If
+/// the budget runs out before one was found, any cycle.
 pub(super) fn find(graph: &Graph, budget: &mut SearchBudget) -> Vec<Cycle> {
-    let knots = Knots::of(graph);
-    let knots_told = 0..knots.members.len().min(CYCLES_MAX);
-    let told = knots_told.filter_map(|knot| {
-        let worst = classes().find_map(|class| shortest(graph, &knots, knot, &class, budget));
-        worst.or_else(|| any(graph, &knots, knot))
-    });
-    told.collect()
+    let knots = Knots::of(graph, |_| true);
+    let mut smaller = SmallerKnots::default();
+    let mut cycles = Vec::new();
+    for knot in 0..knots.members.len().min(CYCLES_MAX) {
+        let mut found: Vec<Class> = Vec::new();
+        for class in classes() {
+            if found.iter().any(|worse| worse.implies(&class)) {
+                continue;
+            }
+            let members = &knots.members[knot];
+            if let Some(steps) = shortest(graph, members, smaller.of(graph, &class), &class, budget) {
+                // The search is not complete, so that one of a worse kind can turn up late.
+                let class = classes().find(|class| class.is_of(&steps)).unwrap_or(class);
+                cycles.push(Cycle { name: class.name(), steps });
+                found.push(class);
+            }
+        }
+        if found.is_empty() {
+            cycles.extend(any(graph, &knots, knot));
+        }
+    }
+    cycles
+}
+
+/// The knots that are left if only dependencies of a class are used. Without such a knot there is no cycle of it.
+#[derive(Default)]
+struct SmallerKnots(BTreeMap<(MadeOf, Order), Knots>);
+
+impl SmallerKnots {
+    fn of(&mut self, graph: &Graph, class: &Class) -> &Knots {
+        let key = (class.base.made_of, class.order);
+        self.0.entry(key).or_insert_with(|| {
+            Knots::of(graph, |kind| kind == EdgeKind::Through || class.may_have(kind) || (class.base.has)(kind))
+        })
+    }
 }
 
 /// Some cycle of a knot, under the name of the worst kind that it belongs to.
@@ -46,6 +74,8 @@ struct Base {
     words: &'static str,
     /// The words for a cycle in a session or in real time.
     late_words: &'static str,
+    /// The dependencies of which the cycle consists.
+    made_of: MadeOf,
     /// True for the dependency that the cycle must have.
     has: fn(EdgeKind) -> bool,
     may_have: fn(EdgeKind) -> bool,
@@ -53,13 +83,14 @@ struct Base {
     may_follow: bool,
 }
 
-/// From the worst kind on. A kind is searched only where no worse one was found, so that cycles with one
+/// From the worst kind on. A kind is searched only where none was found that implies it, so that cycles with one
 /// anti-dependency come before cycles with several.
 const BASES: [Base; 5] = [
     Base {
         name: "G0",
         words: "write cycle",
         late_words: "writes against the order of time",
+        made_of: MadeOf::Appends,
         has: is_ww,
         may_have: is_ww,
         may_follow: true,
@@ -68,6 +99,7 @@ const BASES: [Base; 5] = [
         name: "G1c",
         words: "circular information flow",
         late_words: "read from the future",
+        made_of: MadeOf::AppendsAndReads,
         has: is_wr,
         may_have: |kind| is_ww(kind) || is_wr(kind),
         may_follow: true,
@@ -76,6 +108,7 @@ const BASES: [Base; 5] = [
         name: "G-single-item",
         words: "read skew",
         late_words: "stale read",
+        made_of: MadeOf::All,
         has: is_rw,
         may_have: |kind| is_ww(kind) || is_wr(kind),
         may_follow: true,
@@ -84,6 +117,7 @@ const BASES: [Base; 5] = [
         name: "G-nonadjacent-item",
         words: "anti-dependencies apart from each other",
         late_words: "several stale reads",
+        made_of: MadeOf::All,
         has: is_rw,
         may_have: |kind| is_ww(kind) || is_wr(kind) || is_rw(kind),
         may_follow: false,
@@ -92,14 +126,26 @@ const BASES: [Base; 5] = [
         name: "G2-item",
         words: "anti-dependency cycle",
         late_words: "anti-dependency cycle",
+        made_of: MadeOf::All,
         has: is_rw,
         may_have: |kind| is_ww(kind) || is_wr(kind) || is_rw(kind),
         may_follow: true,
     },
 ];
 
+/// Kinds of dependencies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum MadeOf {
+    /// `ww`.
+    Appends,
+    /// `ww` and `wr`.
+    AppendsAndReads,
+    /// `ww`, `wr` and `rw`.
+    All,
+}
+
 /// The orders that a cycle may use in addition to reads and appends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Order {
     None,
     Process,
@@ -118,6 +164,14 @@ fn classes() -> impl Iterator<Item = Class> {
 }
 
 impl Class {
+    /// True if a cycle of this class is worse than one of the other in each regard, so that the other tells nothing
+    /// new. Cycles with and without anti-dependencies do not imply each other.
+    fn implies(&self, other: &Self) -> bool {
+        let severity = |class: &Self| BASES.iter().position(|base| base.name == class.base.name);
+        let has_rw = |class: &Self| class.base.made_of == MadeOf::All;
+        has_rw(self) == has_rw(other) && severity(self) <= severity(other) && self.order <= other.order
+    }
+
     fn name(&self) -> String {
         let Base { name, words, late_words, .. } = self.base;
         match self.order {
@@ -162,11 +216,17 @@ fn is_rw(kind: EdgeKind) -> bool {
     matches!(kind, EdgeKind::Rw { .. })
 }
 
-fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &mut SearchBudget) -> Option<Cycle> {
+fn shortest(
+    graph: &Graph,
+    members: &[usize],
+    knots: &Knots,
+    class: &Class,
+    budget: &mut SearchBudget,
+) -> Option<Vec<(usize, EdgeKind)>> {
     let mut best: Option<Vec<(usize, EdgeKind)>> = None;
-    let members = &knots.members[knot];
-    let starts = members.iter().flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
-    let starts = starts.filter(|(_, edge)| (class.base.has)(edge.kind) && knots.of_node[edge.to] == knot);
+    let members = members.iter().filter(|from| knots.of_node[**from] != NONE);
+    let starts = members.flat_map(|from| graph.edges[*from].iter().map(move |edge| (*from, *edge)));
+    let starts = starts.filter(|(from, edge)| (class.base.has)(edge.kind) && knots.are_one(*from, edge.to));
     let mut starts: Vec<(usize, Edge)> = starts.collect();
     // Transactions are numbered as they were called. Every cycle has a dependency that goes back, and those that go
     // back furthest are the likeliest to have a way forward again.
@@ -184,7 +244,7 @@ fn shortest(graph: &Graph, knots: &Knots, knot: usize, class: &Class, budget: &m
             best = Some(steps);
         }
     }
-    best.map(|steps| Cycle { name: class.name(), steps })
+    best
 }
 
 /// True if no transaction occurs twice. One can, because the way to a transaction decides how the search continues.
@@ -256,7 +316,8 @@ struct Knots {
 }
 
 impl Knots {
-    fn of(graph: &Graph) -> Self {
+    /// The knots of the dependencies of some kinds.
+    fn of(graph: &Graph, is_used: impl Fn(EdgeKind) -> bool) -> Self {
         let count = graph.edges.len();
         let mut knots = Self { of_node: vec![NONE; count], members: Vec::new() };
         let mut walk = Walk { number: vec![NONE; count], low: vec![NONE; count], next: 0, open: Vec::new() };
@@ -269,8 +330,11 @@ impl Knots {
             walk.enter(root, &mut is_open);
             while let Some((node, edge)) = path.last_mut() {
                 let node = *node;
-                if let Some(to) = graph.edges[node].get(*edge).map(|edge| edge.to) {
+                if let Some(&Edge { to, kind }) = graph.edges[node].get(*edge) {
                     *edge += 1;
+                    if !is_used(kind) {
+                        continue;
+                    }
                     if walk.number[to] == NONE {
                         walk.enter(to, &mut is_open);
                         path.push((to, 0));
@@ -289,6 +353,11 @@ impl Knots {
             }
         }
         knots
+    }
+
+    /// True if both nodes are in the same knot.
+    fn are_one(&self, one: usize, other: usize) -> bool {
+        self.of_node[one] != NONE && self.of_node[one] == self.of_node[other]
     }
 
     fn close(&mut self, mut members: Vec<usize>) {

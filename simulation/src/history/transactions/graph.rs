@@ -27,8 +27,8 @@ pub(super) enum EdgeKind {
     Ww { key: usize, element: usize },
     /// The last element that the other read of this key is this one.
     Wr { key: usize, element: usize },
-    /// It read this key with this length, without the element that the other appended next.
-    Rw { key: usize, length: usize },
+    /// It read this key up to this element (`None`: it was empty), without the element that the other appended next.
+    Rw { key: usize, last: Option<usize> },
     /// The other is the next of the same process.
     Process,
     /// It was answered before the other was called.
@@ -83,13 +83,13 @@ impl Graph {
                     self.add(writer, reader, EdgeKind::Wr { key: *key, element });
                 }
                 if let Some((next, _)) = by(*length) {
-                    self.add(reader, next, EdgeKind::Rw { key: *key, length: *length });
+                    self.add(reader, next, observations.read_without_next(*key, *length));
                 }
             }
         }
     }
 
-    /// Appended elements that were never read come after all that were read: transactions that read the longest list,
+    /// Appended elements that no list has come after all that were read: transactions that read the longest list,
     /// or appended its last element, come before them.
     fn add_ends(&mut self, transactions: &Transactions<'_>, observations: &Observations) {
         let mut unread: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -100,6 +100,7 @@ impl Graph {
                 if let Step::Append { key, element } = step
                     && observations.is_committed[number]
                     && !read.contains(&(*key, *element))
+                    && !observations.elsewhere.contains(&(*key, *element))
                 {
                     let unread = unread.entry(*key).or_default();
                     if unread.last() != Some(&number) {
@@ -112,7 +113,7 @@ impl Graph {
         for (reader, reads) in observations.reads.iter().enumerate() {
             for (key, length) in reads {
                 if *length == observations.longest[key].len() {
-                    before.entry(*key).or_default().push((reader, EdgeKind::Rw { key: *key, length: *length }));
+                    before.entry(*key).or_default().push((reader, observations.read_without_next(*key, *length)));
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! Information that reads contain about each list, and its contradictions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use super::super::finding::Finding;
 use super::super::pairing::CallOutcome;
+use super::graph::EdgeKind;
 use super::numbered::{Step, Transactions};
 
 /// Information about the lists.
@@ -15,8 +16,15 @@ pub(super) struct Observations {
     pub(super) appended_by: BTreeMap<(usize, usize), usize>,
     /// The longest list that was read, for each key.
     pub(super) longest: BTreeMap<usize, Vec<usize>>,
-    /// For each committed transaction, the lists that it found without its own appends: key and length.
+    /// For each committed transaction, what it found without its own appends: the key, and the number of elements of
+    /// its longest list up to the last one that was found.
     pub(super) reads: Vec<Vec<(usize, usize)>>,
+    /// The elements to whose list their transaction appended another afterwards.
+    intermediate: BTreeSet<(usize, usize)>,
+    /// Elements of lists that are no beginning of the longest.
+    pub(super) elsewhere: BTreeSet<(usize, usize)>,
+    /// The places of elements in longest lists, of keys for which a list was read that is no beginning of the longest.
+    places: BTreeMap<usize, HashMap<usize, usize>>,
     /// Contradictions: of each kind the first few, and the number of all.
     contradictions: BTreeMap<&'static str, (Vec<String>, usize)>,
 }
@@ -28,17 +36,20 @@ impl Observations {
             appended_by: BTreeMap::new(),
             longest: BTreeMap::new(),
             reads: vec![Vec::new(); transactions.list.len()],
+            intermediate: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            places: BTreeMap::new(),
             contradictions: BTreeMap::new(),
         };
         observations.note_appends(transactions);
         observations.commit_seen(transactions);
-        observations.note_longest(transactions);
+        let contrary = observations.note_longest(transactions);
         for reader in 0..transactions.list.len() {
             if observations.is_committed[reader] {
                 observations.follow(transactions, reader);
             }
         }
-        observations.check_elements(transactions);
+        observations.check_elements(transactions, &contrary);
         observations.check_dirty_updates(transactions);
         observations.check_lost_updates(transactions);
         observations
@@ -66,9 +77,13 @@ impl Observations {
 
     fn note_appends(&mut self, transactions: &Transactions<'_>) {
         for (number, transaction) in transactions.list.iter().enumerate() {
+            let mut newest: BTreeMap<usize, usize> = BTreeMap::new();
             for step in &transaction.steps {
                 let Step::Append { key, element } = step else { continue };
                 self.appended_by.insert((*key, *element), number);
+                if let Some(before) = newest.insert(*key, *element) {
+                    self.intermediate.insert((*key, before));
+                }
             }
         }
     }
@@ -103,8 +118,8 @@ impl Observations {
         committed.flat_map(|(number, transaction)| transaction.steps.iter().map(move |step| (number, step)))
     }
 
-    /// Finds the longest list of each key, and checks that all others are prefixes of it.
-    fn note_longest(&mut self, transactions: &Transactions<'_>) {
+    /// Finds the longest list of each key, and checks that all others are prefixes of it. Returns those that are not.
+    fn note_longest<'t>(&mut self, transactions: &'t Transactions<'_>) -> Vec<(usize, &'t [usize])> {
         let mut longest: BTreeMap<usize, (usize, &Vec<usize>)> = BTreeMap::new();
         let mut contradictions = Vec::new();
         for (number, step) in self.committed(transactions) {
@@ -121,6 +136,7 @@ impl Observations {
                 contradictions.push((number, other, *key, list, longer));
             }
         }
+        let contrary = contradictions.iter().map(|(_, _, key, list, _)| (*key, list.as_slice())).collect();
         for (number, other, key, list, longer) in contradictions {
             self.find("incompatible-order, lists that do not continue each other", || {
                 let (one, two) = (transactions.name(number), transactions.name(other));
@@ -130,12 +146,33 @@ impl Observations {
             });
         }
         self.longest = longest.into_iter().map(|(key, (_, list))| (key, list.clone())).collect();
+        contrary
+    }
+
+    /// Number of elements of the longest list up to the last one of this list. `None` if the longest has no such
+    /// element.
+    fn reach(&mut self, key: usize, list: &[usize]) -> Option<usize> {
+        let Some(last) = list.last() else { return Some(0) };
+        let longest = &self.longest[&key];
+        if longest.get(list.len() - 1) == Some(last) {
+            return Some(list.len());
+        }
+        let places = self.places.entry(key);
+        let places = places.or_insert_with(|| longest.iter().copied().zip(1..).collect());
+        places.get(last).copied()
+    }
+
+    /// The reason why a transaction that found this many elements of the longest list comes before the one that
+    /// appended next.
+    pub(super) fn read_without_next(&self, key: usize, length: usize) -> EdgeKind {
+        EdgeKind::Rw { key, last: length.checked_sub(1).map(|last| self.longest[&key][last]) }
     }
 
     /// Follows the steps of one transaction: each read must be what it first found followed by its own appends.
     fn follow(&mut self, transactions: &Transactions<'_>, reader: usize) {
-        let mut found: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut found: BTreeMap<usize, &[usize]> = BTreeMap::new();
         let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut noted: BTreeSet<(usize, usize)> = BTreeSet::new();
         for step in &transactions.list[reader].steps {
             let (key, list) = match step {
                 Step::Append { key, element } => {
@@ -146,10 +183,17 @@ impl Observations {
             };
             let appended = own.get(&key).map_or(&[][..], Vec::as_slice);
             let before = list.len().checked_sub(appended.len()).filter(|_| list.ends_with(appended));
-            let is_same = before.is_some_and(|before| found.get(&key).is_none_or(|found| *found == before));
+            let is_same = before.is_some_and(|before| found.get(&key).is_none_or(|found| *found == &list[..before]));
             let has_own = before.is_some_and(|before| {
                 list[..before].iter().any(|element| self.appended_by.get(&(key, *element)) == Some(&reader))
             });
+            let others = list.strip_suffix(appended).unwrap_or(list);
+            if let Some(reach) = self.reach(key, others)
+                && noted.insert((key, reach))
+            {
+                self.reads[reader].push((key, reach));
+                self.check_last(transactions, reader, key, others);
+            }
             let Some(before) = before.filter(|_| is_same && !has_own) else {
                 let read = || {
                     let (name, list) = (transactions.name(reader), transactions.list_words(list));
@@ -164,10 +208,7 @@ impl Observations {
                 }
                 continue;
             };
-            if found.insert(key, before).is_none() {
-                self.reads[reader].push((key, before));
-                self.check_last(transactions, reader, key, &list[..before]);
-            }
+            found.entry(key).or_insert(&list[..before]);
         }
     }
 
@@ -175,12 +216,7 @@ impl Observations {
     fn check_last(&mut self, transactions: &Transactions<'_>, reader: usize, key: usize, list: &[usize]) {
         let Some(last) = list.last() else { return };
         let Some(writer) = self.appended_by.get(&(key, *last)).copied() else { return };
-        let appends_of_writer = transactions.list[writer].steps.iter().rev();
-        let newest = appends_of_writer.into_iter().find_map(|step| match step {
-            Step::Append { key: of, element } if *of == key => Some(*element),
-            _ => None,
-        });
-        if newest != Some(*last) {
+        if writer != reader && self.intermediate.contains(&(key, *last)) {
             self.find("G1b, intermediate read", || {
                 let (name, other) = (transactions.name(reader), transactions.name(writer));
                 let (list, key) = (transactions.list_words(list), &transactions.keys[key]);
@@ -189,27 +225,44 @@ impl Observations {
         }
     }
 
-    /// Checks that every element that was read was appended once, by a transaction that did not fail.
-    fn check_elements(&mut self, transactions: &Transactions<'_>) {
+    /// Checks that every element that was read was appended once, by a transaction that did not fail: those of the
+    /// longest lists, and those of lists that contradict them.
+    fn check_elements(&mut self, transactions: &Transactions<'_>, contrary: &[(usize, &[usize])]) {
+        let mut told = BTreeSet::new();
         for (key, list) in self.longest.clone() {
-            let mut seen = BTreeSet::new();
-            for element in list {
-                let read = || {
-                    let (name, key) = (&transactions.elements[element], &transactions.keys[key]);
-                    format!("{key} was read with {name} in it")
-                };
-                if !seen.insert(element) {
-                    self.find("duplicate-elements, an element read twice", || format!("{} twice.", read()));
+            self.check_list(transactions, key, &list, &mut told);
+        }
+        for (key, list) in contrary {
+            self.check_list(transactions, *key, list, &mut told);
+            self.elsewhere.extend(list.iter().map(|element| (*key, *element)));
+        }
+    }
+
+    fn check_list(
+        &mut self,
+        transactions: &Transactions<'_>,
+        key: usize,
+        list: &[usize],
+        told: &mut BTreeSet<(&'static str, usize, usize)>,
+    ) {
+        let mut seen = BTreeSet::new();
+        for &element in list {
+            let read = || {
+                let (name, key) = (&transactions.elements[element], &transactions.keys[key]);
+                format!("{key} was read with {name} in it")
+            };
+            if !seen.insert(element) && told.insert((DUPLICATE, key, element)) {
+                self.find(DUPLICATE, || format!("{} twice.", read()));
+            }
+            let Some(writer) = self.appended_by.get(&(key, element)).copied() else {
+                if told.insert((GARBAGE, key, element)) {
+                    self.find(GARBAGE, || format!("{}, which nobody appended.", read()));
                 }
-                let Some(writer) = self.appended_by.get(&(key, element)).copied() else {
-                    self.find("garbage read", || format!("{}, which nobody appended.", read()));
-                    continue;
-                };
-                if transactions.list[writer].call.outcome == CallOutcome::Fail {
-                    let writer = transactions.name(writer);
-                    let text = || format!("{}, which {writer} appended, and that failed.", read());
-                    self.find("G1a, aborted read", text);
-                }
+                continue;
+            };
+            if transactions.list[writer].call.outcome == CallOutcome::Fail && told.insert((ABORTED, key, element)) {
+                let writer = transactions.name(writer);
+                self.find(ABORTED, || format!("{}, which {writer} appended, and that failed.", read()));
             }
         }
     }
@@ -249,13 +302,12 @@ impl Observations {
             for step in &transaction.steps {
                 match step {
                     Step::Read { key, list } => _ = found.entry(*key).or_insert(list.len()),
-                    Step::Append { key, .. } if own.insert(*key) => {
-                        let Some(length) = found.get(key) else { continue };
+                    Step::Append { key, .. } => {
+                        let Some(length) = found.get(key).filter(|_| own.insert(*key)) else { continue };
                         if let Some(other) = updated.insert((*key, *length), number) {
                             lost.push((*key, *length, other, number));
                         }
                     }
-                    Step::Append { .. } => {}
                 }
             }
         }
@@ -268,6 +320,10 @@ impl Observations {
         }
     }
 }
+
+const DUPLICATE: &str = "duplicate-elements, an element read twice";
+const GARBAGE: &str = "garbage read";
+const ABORTED: &str = "G1a, aborted read";
 
 /// Number of contradictions of a kind that are put into words.
 const TOLD_MAX: usize = 4;

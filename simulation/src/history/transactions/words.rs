@@ -40,10 +40,13 @@ pub(super) fn reason(transactions: &Transactions<'_>, from: usize, to: usize, ki
             let (key, element) = (&transactions.keys[key], &transactions.elements[element]);
             format!("{second} read {element} in {key}, which {first} had appended")
         }
-        EdgeKind::Rw { key, length } => {
+        EdgeKind::Rw { key, last } => {
             let key = &transactions.keys[key];
-            let found = if length == 0 { "nothing".to_owned() } else { format!("only {length} elements") };
-            format!("{first} found {found} in {key}, without what {second} appended")
+            let found = last.map_or_else(
+                || format!("nothing in {key}"),
+                |last| format!("{key} up to {}", transactions.elements[last]),
+            );
+            format!("{first} found {found}, without what {second} appended")
         }
         EdgeKind::Process => {
             let process = transactions.list[from].call.process;
