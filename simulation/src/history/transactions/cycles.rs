@@ -13,8 +13,8 @@ pub(super) struct Cycle {
     pub(super) steps: Vec<(usize, EdgeKind)>,
 }
 
-/// For each knot (strongly connected component) a shortest cycle of each kind, except those that a worse one implies. If
-/// the budget runs out before one was found, any cycle.
+/// For each knot (strongly connected component) a shortest cycle of each kind, except those that a worse one implies.
+/// If the budget runs out before one was found, any cycle.
 pub(super) fn find(graph: &Graph, budget: &mut SearchBudget) -> Vec<Cycle> {
     let knots = Knots::of(graph, |_| true);
     let mut smaller = SmallerKnots::default();
