@@ -1,6 +1,6 @@
 //! A client of one connection that waits for its answers, for the tour and the tests. Not meant to be fast.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::address;
+use super::credentials::Stream;
 
 /// A connection to a server that speaks RESP2.
 #[derive(Debug)]
@@ -19,11 +20,6 @@ pub struct Client {
     stream: Box<dyn Stream>,
     input: BytesMut,
 }
-
-/// What a client reads and writes.
-trait Stream: Read + Write + Send + std::fmt::Debug {}
-
-impl<S: Read + Write + Send + std::fmt::Debug> Stream for S {}
 
 /// An answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use quorate_runtime::ServerOpenError;
 use quorate_runtime::shell::DirectoryError;
 
 use super::config::{ClusterConfig, ConfigError, Engine, Exposure, Listeners};
+use super::credentials::Credentials;
 use super::descriptors;
 use super::http::record_metrics;
 use super::node::{NodeError, NodeOptions, RunningNode};
@@ -127,7 +128,7 @@ impl LocalCluster {
 
     /// A running node's status of its shards.
     pub fn groups_of(&self, id: u64) -> Option<Vec<GroupStatus>> {
-        status::fetch(&self.config.nodes.get(&id)?.http).ok().map(|status| status.groups)
+        status::fetch(&Credentials::default(), &self.config.nodes.get(&id)?.http).ok().map(|status| status.groups)
     }
 
     /// Stops a node as a crash would.

@@ -4,12 +4,12 @@
 //! [`command`] their commands. [`rdb`] is Redis's form of data. [`connection`] orders one client's requests and
 //! replies, [`server`] gives connections their sockets, and [`pubsub`] has the messages between clients; [`stats`],
 //! [`clients`] and [`process`] are what a node tells about them. [`config`] is the cluster file, [`http`] the port
-//! for people, [`status`] the status that it shows, [`members`] the changes of members, [`moves`] those of slots,
-//! [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`] the limit of open files. [`tls`] has
-//! the certificates of a node, and [`certs`] makes some. [`shards`] divides a store, [`backend`] connects connections
-//! to replicas, [`peers`] a node to the others outside of the log, [`node`] runs all of it on one loop, and
-//! [`cluster`] runs several nodes. [`client`] is the client's end of a connection, and [`transfer`] takes keys from
-//! Redis and to it.
+//! for people, [`exposition`] its page of metrics, [`status`] the status that it shows, [`members`] the changes of
+//! members, [`moves`] those of slots, [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`]
+//! the limit of open files. [`tls`] has the certificates of a node, and [`certs`] makes some. [`shards`] divides a
+//! store, [`backend`] connects connections to replicas, [`peers`] a node to the others outside of the log, [`node`]
+//! runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection,
+//! [`credentials`] what it shows, and [`transfer`] takes keys from Redis and to it.
 
 mod accept;
 pub mod address;
@@ -22,8 +22,10 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod credentials;
 pub mod descriptors;
 pub mod entry;
+pub mod exposition;
 pub mod http;
 pub mod logging;
 mod machine;

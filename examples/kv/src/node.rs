@@ -35,13 +35,13 @@ use super::backend::{
 };
 use super::config::{ClusterConfig, Engine};
 use super::connection::Reason;
-use super::http::{HttpLimits, HttpServer, NodeAddresses, Pages};
+use super::http::{Admission, HttpLimits, HttpServer, NodeAddresses, Pages};
 use super::machine::{Shard, new_store};
 use super::members::{MemberAnswer, MemberRequest};
 use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
 use super::peers::{self, Peers};
 use super::pubsub::Hub;
-use super::server::{ServerLimits, serve};
+use super::server::{Question, ServerLimits, serve};
 use super::shards::layout::SlotMove;
 use super::status::{GroupStatus, NodeStatus};
 use super::store::{Cut, PasswordHash};
@@ -121,6 +121,7 @@ pub struct RunningNode {
     ended: oneshot::Receiver<String>,
     thread: Option<JoinHandle<()>>,
     cuts: UnboundedSender<CutRequest>,
+    questions: UnboundedSender<Question>,
 }
 
 /// Asks the node's loop for the stores of all shards at one moment.
@@ -143,6 +144,7 @@ impl RunningNode {
         let folder = options.data.join(options.id.to_string());
         let founders = founders(&options);
         let (first_password, tls) = (options.first_password, options.tls.clone());
+        let for_tools = options.tls.clone().filter(|tls| tls.encrypts_clients());
         let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, redirect, .. } =
             options;
         let known = clients.clone();
@@ -152,6 +154,7 @@ impl RunningNode {
         let (crash, crashed) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
         let (cuts, cut_requests) = unbounded_channel();
+        let (questions, asked) = unbounded_channel();
         let thread = thread::Builder::new().name(format!("node-{id}")).spawn(move || {
             let clients = Clients {
                 listener,
@@ -163,6 +166,7 @@ impl RunningNode {
                 first_password,
                 tls,
                 cut_requests,
+                asked,
             };
             // The caller that started the node may not wait any more.
             let _ = match run::<E>(builder, id, folder, clients, &opened, crashed) {
@@ -187,16 +191,14 @@ impl RunningNode {
             ended,
             thread: Some(thread),
             cuts,
+            questions,
         };
         if let Some((listener, metrics)) = http {
             let address =
                 |(id, client): (u64, Address)| Some((id, NodeAddresses { http: https.get(&id)?.clone(), client }));
             let nodes = known.into_iter().filter_map(address).collect();
-            node.http = Some(HttpServer::start(
-                listener,
-                node.pages::<E>(metrics).with_overview(id, nodes),
-                HttpLimits::default(),
-            )?);
+            let pages = node.pages::<E>(metrics).with_overview(id, nodes, for_tools.clone());
+            node.http = Some(HttpServer::start(listener, pages, HttpLimits::default(), for_tools)?);
         }
         Ok(node)
     }
@@ -274,7 +276,8 @@ impl RunningNode {
                 }
             }
         };
-        let pages = Pages::new(metrics, status, serves, change).with_backup(self.cluster.clone(), cut);
+        let pages = Pages::new(metrics, status, serves, change);
+        let pages = self.asking(pages).with_backup(self.cluster.clone(), cut);
         if self.shards == 1 {
             return pages;
         }
@@ -283,6 +286,23 @@ impl RunningNode {
         let show = move || show_layout(shown.clone(), replicas_shown.clone());
         let change = move |request: LayoutRequest| change_layout(changed.clone(), request);
         pages.with_layout(show, change)
+    }
+
+    /// Pages that ask the node's loop what was measured of clients, and who may do everything.
+    fn asking(&self, pages: Pages) -> Pages {
+        let (questions, of_guard) = (self.questions.clone(), self.questions.clone());
+        let measures = move || {
+            let (answer, answered) = oneshot::channel();
+            // If the loop has ended, nobody answers.
+            let _ = questions.send(Question::Measures(answer));
+            async move { answered.await.ok() }
+        };
+        let guard = move |login| {
+            let (answer, answered) = oneshot::channel();
+            let _ = of_guard.send(Question::Admits(login, answer));
+            async move { answered.await.unwrap_or(Admission::NotKnown) }
+        };
+        pages.with_measures(measures).guarded(guard)
     }
 }
 
@@ -419,6 +439,7 @@ struct Clients {
     shards: u16,
     redirect: bool,
     cut_requests: UnboundedReceiver<CutRequest>,
+    asked: UnboundedReceiver<Question>,
     first_password: Option<PasswordHash>,
     tls: Option<Arc<NodeTls>>,
 }
@@ -459,7 +480,7 @@ fn run<E: Election>(
         tokio::task::spawn_local(serve_cuts(clients.cut_requests, backend.clone()));
         let groups = (0..clients.shards).map(shard_group).collect();
         let tls = clients.tls.filter(|tls| tls.encrypts_clients());
-        let clients = serve(listener, backend, hub, limits, tls);
+        let clients = serve(listener, backend, hub, limits, tls, clients.asked);
         // The caller waits for this. If it is gone, the node is not wanted.
         if opened.send(Ok(server.handle())).is_err() {
             return Ok(());

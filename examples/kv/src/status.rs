@@ -12,9 +12,10 @@ use quorate_runtime::replica::Obstacle;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::address::{self, Address};
+use super::address::Address;
 use super::command::{About, Role};
 use super::config::ClusterConfig;
+use super::credentials::Credentials;
 use super::members::{MemberStatus, PeerStatus};
 use super::store::Store;
 use super::trouble;
@@ -90,6 +91,11 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
+    /// Returns true if the group has stopped on the node.
+    pub fn is_stopped(&self) -> bool {
+        self.role == STOPPED
+    }
+
     /// The status of a replica, with its obstacles.
     pub fn new(status: &ReplicaStatus, obstacles: &[Obstacle], store: &Store) -> Self {
         let log = &status.log;
@@ -168,35 +174,40 @@ pub enum StatusError {
     /// The answer was not the status of a node.
     #[error("no status came back")]
     Foreign,
+    /// The node refuses who asks.
+    #[error("refused: {0}")]
+    Refused(String),
 }
 
 /// Asks a node for its status. Waits at most a second for each step.
 ///
 /// # Errors
 /// When the node is not reached, or something else answers.
-pub fn fetch(http: &Address) -> Result<NodeStatus, StatusError> {
-    request(http, "GET /status", "", PATIENCE)
+pub fn fetch(credentials: &Credentials, http: &Address) -> Result<NodeStatus, StatusError> {
+    request(credentials, http, "GET /status", "", PATIENCE)
 }
 
 /// Sends a request to a node's http port, and returns its answer. Waits at most `patience` for each read.
 pub(super) fn request<T: DeserializeOwned>(
+    credentials: &Credentials,
     http: &Address,
     what: &str,
     body: &str,
     patience: Duration,
 ) -> Result<T, StatusError> {
-    let mut stream = address::connect(http, PATIENCE)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let length = body.len();
+    let mut stream = credentials.stream(http, PATIENCE, patience)?;
+    let (length, login) = (body.len(), credentials.header_line());
     write!(
         stream,
-        "{what} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{what} HTTP/1.1\r\nHost: {http}\r\n{login}Connection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(StatusError::Foreign)? + 4;
+    if answer.starts_with(b"HTTP/1.1 401 ") || answer.starts_with(b"HTTP/1.1 403 ") {
+        return Err(StatusError::Refused(String::from_utf8_lossy(&answer[body..]).trim_end().to_owned()));
+    }
     if !answer.starts_with(b"HTTP/1.1 200 ") {
         return Err(StatusError::Foreign);
     }
@@ -204,8 +215,8 @@ pub(super) fn request<T: DeserializeOwned>(
 }
 
 /// The state of all nodes as a table, and how many of them were reached.
-pub fn table(cluster: &ClusterConfig) -> (String, usize) {
-    let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(&node.http))).collect();
+pub fn table(credentials: &Credentials, cluster: &ClusterConfig) -> (String, usize) {
+    let answers: Vec<_> = cluster.nodes.iter().map(|(id, node)| (*id, fetch(credentials, &node.http))).collect();
     let groups = || answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.groups);
     // Each shard has a log of its own.
     let committed = |shard: u64| {

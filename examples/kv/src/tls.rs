@@ -5,12 +5,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::{fs, io};
 
 use quorate_transport::tcp::{Tls, TlsError, TlsMaterial};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+
+use super::credentials::Credentials;
 
 /// The section `tls` of a cluster file. `{node}` in a path stands for the node's id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,7 +49,18 @@ pub enum ClientsNeed {
 pub struct NodeTls {
     files: TlsFiles,
     peers: Arc<Tls>,
-    clients: RwLock<Arc<ServerConfig>>,
+    ends: RwLock<Ends>,
+}
+
+/// The ends of connections of clients and tools.
+#[derive(Debug, Clone)]
+struct Ends {
+    /// For clients.
+    clients: Arc<ServerConfig>,
+    /// For people and tools, who need a certificate only for what they do.
+    tools: Arc<ServerConfig>,
+    /// With which this node asks others what it shows to tools.
+    dialer: Arc<ClientConfig>,
 }
 
 /// Reason why certificates or keys were not read. Those before stay in use.
@@ -95,9 +110,9 @@ impl NodeTls {
     /// # Errors
     /// When one cannot be read, or they do not fit each other.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsFilesError> {
-        let clients = RwLock::new(Arc::new(for_clients(files.read()?, files.clients)?));
+        let ends = RwLock::new(Ends::read(&files)?);
         let peers = Tls::new(files.read()?)?;
-        Ok(Arc::new(Self { files, peers, clients }))
+        Ok(Arc::new(Self { files, peers, ends }))
     }
 
     /// Reads the files again, for connections that begin from now on.
@@ -105,9 +120,9 @@ impl NodeTls {
     /// # Errors
     /// When one cannot be read, or they do not fit each other. Nothing was changed.
     pub fn reload(&self) -> Result<(), TlsFilesError> {
-        let clients = for_clients(self.files.read()?, self.files.clients)?;
+        let ends = Ends::read(&self.files)?;
         self.peers.replace(self.files.read()?)?;
-        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients);
+        *self.ends.write().unwrap_or_else(PoisonError::into_inner) = ends;
         Ok(())
     }
 
@@ -121,14 +136,75 @@ impl NodeTls {
     /// # Errors
     /// When the client does not encrypt, or has a certificate that is not accepted.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + use<>> {
-        let config = Arc::clone(&self.clients.read().unwrap_or_else(PoisonError::into_inner));
-        TlsAcceptor::from(config).accept(stream).await
+        TlsAcceptor::from(self.ends().clients).accept(stream).await
+    }
+
+    /// Accepts an encrypted tool or browser, and says whether it has shown a certificate of the authorities.
+    ///
+    /// # Errors
+    /// When it does not encrypt, or has a certificate that is not accepted.
+    pub async fn accept_tool(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, bool)> {
+        let stream = TlsAcceptor::from(self.ends().tools).accept(stream).await?;
+        let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+        Ok((stream, has_certificate))
+    }
+
+    /// What this node shows to others when it asks them what they show to tools.
+    pub fn credentials(&self) -> Credentials {
+        Credentials { tls: Some(self.ends().dialer), ..Credentials::default() }
+    }
+
+    fn ends(&self) -> Ends {
+        self.ends.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns true if clients have to show a certificate.
+    pub fn needs_certificate(&self) -> bool {
+        self.files.clients == ClientsNeed::Certificate
     }
 
     /// Returns true if clients encrypt.
     pub fn encrypts_clients(&self) -> bool {
         self.files.clients != ClientsNeed::Nothing
     }
+}
+
+impl Ends {
+    fn read(files: &TlsFiles) -> Result<Self, TlsFilesError> {
+        let own = (files.cert.as_path(), files.key.as_path());
+        Ok(Self {
+            clients: Arc::new(for_clients(files.read()?, files.clients)?),
+            tools: Arc::new(for_clients(files.read()?, ClientsNeed::Tls)?),
+            dialer: dialer(&files.ca, Some(own))?,
+        })
+    }
+}
+
+/// Encrypts connections to nodes whose certificates are of these authorities, and shows a certificate of its own: its
+/// file and that of its key.
+///
+/// # Errors
+/// When a file cannot be read, or they do not fit each other.
+pub fn dialer(authorities: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsFilesError> {
+    let failed = |error: &dyn std::fmt::Display| TlsFilesError::Clients(error.to_string());
+    let read = |path: &Path| fs::read(path).map_err(|error| TlsFilesError::Read { path: path.to_owned(), error });
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(&read(authorities)?) {
+        let authority = authority.map_err(|error| failed(&format!("{}: {error}", authorities.display())))?;
+        roots.add(authority).map_err(|error| failed(&error))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| failed(&error))?.with_root_certificates(roots);
+    let Some((cert, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let certificates = CertificateDer::pem_slice_iter(&read(cert)?).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| failed(&format!("{}: {error}", cert.display())))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| failed(&format!("{}: {error}", key.display())))?;
+    Ok(Arc::new(builder.with_client_auth_cert(certificates, key).map_err(|error| failed(&error))?))
 }
 
 fn for_clients(material: TlsMaterial, need: ClientsNeed) -> Result<ServerConfig, TlsFilesError> {

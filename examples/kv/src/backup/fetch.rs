@@ -5,7 +5,8 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::address::{self, Address};
+use crate::address::Address;
+use crate::credentials::Credentials;
 use crate::new_file::NewFile;
 use crate::rdb::{Limits, Part, RdbError, RdbFile};
 
@@ -41,13 +42,18 @@ pub enum BackupError {
 ///
 /// # Errors
 /// When there is no whole backup.
-pub fn fetch(http: &Address, out: &Path, mut progress: impl FnMut(u64)) -> Result<Content, BackupError> {
+pub fn fetch(
+    credentials: &Credentials,
+    http: &Address,
+    out: &Path,
+    mut progress: impl FnMut(u64),
+) -> Result<Content, BackupError> {
     let named = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists,
         _ => BackupError::Io(error),
     };
     let new = NewFile::create(out).map_err(named)?;
-    let mut body = request(http)?;
+    let mut body = request(credentials, http)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
     loop {
@@ -66,11 +72,9 @@ pub fn fetch(http: &Address, out: &Path, mut progress: impl FnMut(u64)) -> Resul
 
 /// The body of the node's answer. With HTTP 1.0 it comes as it is, and ends with the connection; the file itself tells
 /// whether it is whole.
-fn request(http: &Address) -> Result<impl Read, BackupError> {
-    let mut stream = address::connect(http, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /backup HTTP/1.0\r\nHost: {http}\r\n\r\n")?;
+fn request(credentials: &Credentials, http: &Address) -> Result<impl Read, BackupError> {
+    let mut stream = credentials.stream(http, PATIENCE, PATIENCE)?;
+    write!(stream, "GET /backup HTTP/1.0\r\nHost: {http}\r\n{}\r\n", credentials.header_line())?;
     let mut answer = BufReader::new(stream);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

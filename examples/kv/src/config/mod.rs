@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::command::hash_password;
+use super::credentials::{Credentials, Login};
 use super::store::PasswordHash;
-use super::tls::{ClientsNeed, NodeTls, TlsFiles, TlsFilesError};
+use super::tls::{ClientsNeed, NodeTls, TlsFiles, TlsFilesError, dialer};
 
 mod mistakes;
 mod raw;
@@ -224,14 +225,43 @@ impl ClusterConfig {
         self.tls.as_ref().map(|files| NodeTls::load(files.of_node(node))).transpose()
     }
 
+    /// What a tool shows to the nodes, and what it trusts: `given`, or what the section `tls` names if clients encrypt.
+    /// If they need a certificate, that of the first node whose files are on this machine is shown.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or they do not fit each other.
+    pub fn credentials(&self, login: Login, given: &ToolFiles) -> Result<Credentials, TlsFilesError> {
+        let files = self.tls.as_ref().filter(|files| files.clients != ClientsNeed::Nothing);
+        let Some(authorities) = given.ca.as_deref().or(files.map(|files| &*files.ca)) else {
+            return Ok(Credentials { login, tls: None });
+        };
+        let needed = files.filter(|files| files.clients == ClientsNeed::Certificate);
+        let here = needed.and_then(|files| {
+            let mut all = self.nodes.keys().map(|node| files.of_node(*node));
+            all.find(|files| files.cert.exists() && files.key.exists()).map(|files| (files.cert, files.key))
+        });
+        let own = given.own.clone().or(here);
+        let own = own.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
+        Ok(Credentials { login, tls: Some(dialer(authorities, own)?) })
+    }
+
     /// Returns true if who connects to this listener has to encrypt.
     fn encrypts(&self, field: &str) -> bool {
         match (&self.tls, field) {
-            (None, _) | (_, "http") => false,
+            (None, _) => false,
             (Some(_), "peer") => true,
             (Some(files), _) => files.clients != ClientsNeed::Nothing,
         }
     }
+}
+
+/// Files that a tool was given in place of those of the cluster file.
+#[derive(Debug, Clone, Default)]
+pub struct ToolFiles {
+    /// The authorities, in PEM.
+    pub ca: Option<PathBuf>,
+    /// The tool's certificate and its key, in PEM.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// The machines from which a node may be reached.

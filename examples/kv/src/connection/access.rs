@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::command::{
-    AclCommand, Command, Denied, SessionCommand, Spec, TransactionCommand, check, generate_password, is_free,
-    may_listen, rewrite,
+    AclCommand, Command, Denied, SessionCommand, Spec, TransactionCommand, check, generate_password, hash_password,
+    is_free, may_listen, rewrite,
 };
+use crate::credentials::Login;
 use crate::entry::decode_arguments;
+use crate::http::Admission;
 use crate::pubsub::Topic;
 use crate::resp::Reply;
 use crate::stats::Refusal;
@@ -50,6 +52,22 @@ impl KnownUsers {
     /// Users that are those of the cluster.
     pub fn current(users: &Arc<Users>) -> Self {
         Self { users: Arc::clone(users), stored: Arc::clone(users), is_current: true }
+    }
+
+    /// Whether somebody who logs in so, or does not, may do everything.
+    pub fn admission(&self, login: Option<&Login>) -> Admission {
+        let name = login.and_then(|login| login.user.as_deref()).map_or(DEFAULT_USER, str::as_bytes);
+        let password = login.and_then(|login| login.password.as_deref());
+        let user = self.users.get(name);
+        let is_he = user.is_some_and(|user| match password {
+            Some(password) => user.admits(&hash_password(password.as_bytes())),
+            None => user.is_on && user.takes_any_password,
+        });
+        match user {
+            Some(user) if is_he && user.is_unrestricted() => Admission::Admitted,
+            _ if is_he => Admission::Denied,
+            _ => Admission::LoginNeeded,
+        }
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -24,23 +24,32 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use quorate_runtime::metrics::as_gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::accept::accept;
 use super::backup;
+use super::credentials::Login;
+use super::exposition::{self, Measures};
 use super::logging;
 use super::members::{MemberAnswer, MemberRequest};
 use super::moves::{LayoutAnswer, LayoutRequest, LayoutStatus};
-use super::status::{NodeStatus, STOPPED};
+use super::process::Process;
+use super::status::NodeStatus;
 use super::store::Cut;
+use super::tls::NodeTls;
 use deadline::Deadline;
 
 mod deadline;
+mod guard;
 mod overview;
 mod page;
 
+pub use guard::Admission;
+use guard::Shown;
 pub use overview::NodeAddresses;
 use overview::Overview;
 
@@ -53,9 +62,17 @@ pub struct Pages {
     layout: Option<LayoutPage>,
     backup: Option<BackupPage>,
     overview: Option<OverviewPage>,
+    measures: Option<MeasuresPage>,
+    guard: Option<Guard>,
     metrics: PrometheusHandle,
 }
 
+/// Says whether somebody may do everything.
+type Guard = Arc<dyn Fn(Option<Login>) -> AdmissionFuture + Send + Sync>;
+type AdmissionFuture = Pin<Box<dyn Future<Output = Admission> + Send>>;
+/// What the node has measured of its clients.
+type MeasuresPage = Arc<dyn Fn() -> MeasuresFuture + Send + Sync>;
+type MeasuresFuture = Pin<Box<dyn Future<Output = Option<Measures>> + Send>>;
 type StatusFuture = Pin<Box<dyn Future<Output = Option<NodeStatus>> + Send>>;
 type ServesFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
 type ChangeFuture = Pin<Box<dyn Future<Output = MemberAnswer> + Send>>;
@@ -89,7 +106,9 @@ pub struct HttpServer {
 /// # Errors
 /// When there is one already.
 pub fn record_metrics() -> Result<PrometheusHandle, BuildError> {
-    PrometheusBuilder::new().install_recorder()
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    exposition::describe();
+    Ok(handle)
 }
 
 /// The layout, and changes of it, of a store with several shards.
@@ -107,6 +126,8 @@ type LayoutChangeFuture = Pin<Box<dyn Future<Output = LayoutAnswer> + Send>>;
 struct OverviewPage {
     node: u64,
     nodes: Arc<BTreeMap<u64, NodeAddresses>>,
+    /// What the other nodes are shown. `None`: they do not encrypt.
+    tls: Option<Arc<NodeTls>>,
     /// The last look, which is shown to all who ask soon after.
     last: Arc<Mutex<Option<Look>>>,
 }
@@ -150,6 +171,8 @@ impl Pages {
             layout: None,
             backup: None,
             overview: None,
+            measures: None,
+            guard: None,
             metrics,
         }
     }
@@ -170,10 +193,20 @@ impl Pages {
         Self { layout: Some(page), ..self }
     }
 
-    /// Adds the overview of these nodes, of which this is one.
+    /// Adds the overview of these nodes, of which this is one. With `tls` the others encrypt.
     #[must_use]
-    pub fn with_overview(self, node: u64, nodes: BTreeMap<u64, NodeAddresses>) -> Self {
-        Self { overview: Some(OverviewPage { node, nodes: Arc::new(nodes), last: Arc::default() }), ..self }
+    pub fn with_overview(self, node: u64, nodes: BTreeMap<u64, NodeAddresses>, tls: Option<Arc<NodeTls>>) -> Self {
+        Self { overview: Some(OverviewPage { node, nodes: Arc::new(nodes), tls, last: Arc::default() }), ..self }
+    }
+
+    /// Gives data, and changes something, for those alone whom `guard` admits.
+    #[must_use]
+    pub fn guarded<F>(self, guard: impl Fn(Option<Login>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Admission> + Send + 'static,
+    {
+        let guard: Guard = Arc::new(move |login| Box::pin(guard(login)));
+        Self { guard: Some(guard), ..self }
     }
 
     /// Adds the page of backups: `cut` gives the stores of all shards at one moment.
@@ -184,6 +217,21 @@ impl Pages {
     {
         let cut: Arc<dyn Fn() -> CutFuture + Send + Sync> = Arc::new(move || Box::pin(cut()));
         Self { backup: Some(BackupPage { cluster, cut, turn: Arc::new(Semaphore::new(1)) }), ..self }
+    }
+
+    /// Adds what the node has measured of its clients, which `measures` gives, to the page of metrics.
+    #[must_use]
+    pub fn with_measures<F>(self, measures: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<Measures>> + Send + 'static,
+    {
+        let measures: MeasuresPage = Arc::new(move || Box::pin(measures()));
+        Self { measures: Some(measures), ..self }
+    }
+
+    /// What the node has measured of its clients. `None` if its loop does not answer in time.
+    async fn measured(&self) -> Option<Measures> {
+        timeout(PATIENCE, self.measures.as_ref()?()).await.ok().flatten()
     }
 
     /// The status. `None` if the node has stopped or its loop does not answer in time.
@@ -204,11 +252,16 @@ impl std::fmt::Debug for Pages {
 }
 
 impl HttpServer {
-    /// Serves the pages on a listener until it is dropped.
+    /// Serves the pages on a listener until it is dropped, with `tls` to those who encrypt.
     ///
     /// # Errors
     /// When the listener or the thread cannot be set up.
-    pub fn start(listener: TcpListener, pages: Pages, limits: HttpLimits) -> io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        pages: Pages,
+        limits: HttpLimits,
+        tls: Option<Arc<NodeTls>>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -217,7 +270,7 @@ impl HttpServer {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    result = serve(listener, router(pages), limits) => {
+                    result = serve(listener, router(pages), limits, tls) => {
                         if let Err(error) = result {
                             tracing::error!(%error, "the http port stopped");
                         }
@@ -245,7 +298,7 @@ impl Drop for HttpServer {
 }
 
 /// Accepts connections until it is dropped.
-async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io::Result<()> {
+async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, tls: Option<Arc<NodeTls>>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -257,18 +310,29 @@ async fn serve(listener: TcpListener, router: Router, limits: HttpLimits) -> io:
             oldest.abort();
         }
         let deadline = Deadline::after(limits.connection_timeout);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(deadline.clone())));
+        let (router, tls) = (router.clone().layer(Extension(deadline.clone())), tls.clone());
         let connection = tokio::spawn(async move {
-            let mut http = http1::Builder::new();
-            let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                // An error of the connection concerns its client alone.
-                _ = connection => {}
+                () = answer(stream, router, tls) => {}
                 () = deadline.over() => {}
             }
         });
         open.push_back(connection.abort_handle());
     }
+}
+
+/// Answers the request of a connection. An error of the connection concerns its client alone.
+async fn answer(stream: TcpStream, router: Router, tls: Option<Arc<NodeTls>>) {
+    let Some(tls) = tls else { return converse(stream, router, Shown::Enough).await };
+    let Ok((stream, has_certificate)) = tls.accept_tool(stream).await else { return };
+    let shown = if has_certificate || !tls.needs_certificate() { Shown::Enough } else { Shown::NoCertificate };
+    converse(stream, router, shown).await;
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, router: Router, shown: Shown) {
+    let service = TowerToHyperService::new(router.layer(Extension(shown)));
+    let mut http = http1::Builder::new();
+    let _ = http.keep_alive(false).serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn router(pages: Pages) -> Router {
@@ -290,7 +354,7 @@ async fn health(State(pages): State<Pages>) -> impl IntoResponse {
     let Some(status) = pages.status().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the node does not answer\n".to_owned());
     };
-    match status.groups.iter().find(|group| group.role == STOPPED) {
+    match status.groups.iter().find(|group| group.is_stopped()) {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(group) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", group.trouble)),
     }
@@ -310,7 +374,10 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
 async fn show_metrics(State(pages): State<Pages>) -> impl IntoResponse {
     metrics::gauge!("kv_log_lines_lost").set(as_gauge(logging::lines_lost() as u64));
     pages.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], pages.metrics.render())
+    let (measures, status) = tokio::join!(pages.measured(), pages.status());
+    let groups = status.as_ref().map(|status| &status.groups[..]);
+    let page = pages.metrics.render() + &exposition::page(measures.as_ref(), groups, &Process::now());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
 }
 
 async fn status(State(pages): State<Pages>) -> impl IntoResponse {
@@ -318,8 +385,16 @@ async fn status(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 /// Changes the members, on the node that leads. The time limit of connections ends a request that gets no answer.
-async fn change_members(State(pages): State<Pages>, Json(request): Json<MemberRequest>) -> impl IntoResponse {
-    Json((pages.change)(request).await)
+async fn change_members(
+    State(pages): State<Pages>,
+    Extension(shown): Extension<Shown>,
+    headers: HeaderMap,
+    Json(request): Json<MemberRequest>,
+) -> Response {
+    match pages.refuse(shown, &headers).await {
+        Some(refusal) => refusal,
+        None => Json((pages.change)(request).await).into_response(),
+    }
 }
 
 /// The layout. Nothing in the place of one for a store with one shard.
@@ -332,11 +407,19 @@ async fn show_layout(State(pages): State<Pages>) -> Response {
 }
 
 /// Changes the layout, on any node.
-async fn change_layout(State(pages): State<Pages>, Json(request): Json<LayoutRequest>) -> impl IntoResponse {
+async fn change_layout(
+    State(pages): State<Pages>,
+    Extension(shown): Extension<Shown>,
+    headers: HeaderMap,
+    Json(request): Json<LayoutRequest>,
+) -> Response {
+    if let Some(refusal) = pages.refuse(shown, &headers).await {
+        return refusal;
+    }
     let Some(page) = &pages.layout else {
-        return Json(LayoutAnswer::Refused { reason: "the store has one shard".to_owned() });
+        return Json(LayoutAnswer::Refused { reason: "the store has one shard".to_owned() }).into_response();
     };
-    Json((page.change)(request).await)
+    Json((page.change)(request).await).into_response()
 }
 
 /// All nodes and shards. However many ask, the other nodes are asked once in a while.
@@ -347,14 +430,22 @@ async fn show_overview(State(pages): State<Pages>) -> Response {
         return Json(&look.overview).into_response();
     }
     let Some(own) = pages.status().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    let overview = overview::gather(page.node, own, &page.nodes).await;
+    let overview = overview::gather(page.node, own, &page.nodes, page.tls.as_deref()).await;
     let answer = Json(&overview).into_response();
     *last = Some(Look { at: Instant::now(), overview });
     answer
 }
 
 /// All keys of all shards at one moment, as an RDB file.
-async fn show_backup(State(pages): State<Pages>, Extension(deadline): Extension<Deadline>) -> Response {
+async fn show_backup(
+    State(pages): State<Pages>,
+    Extension(deadline): Extension<Deadline>,
+    Extension(shown): Extension<Shown>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(refusal) = pages.refuse(shown, &headers).await {
+        return refusal;
+    }
     let refused = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     let Some(BackupPage { cluster, cut, turn }) = pages.backup else {
         return StatusCode::NOT_FOUND.into_response();

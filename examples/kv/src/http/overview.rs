@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::address::Address;
 use crate::status::{self, GroupStatus, NodeStatus};
+use crate::tls::NodeTls;
 
 /// All nodes and shards of the cluster, as one node sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,12 +75,23 @@ pub struct NodeAddresses {
 type Answers = BTreeMap<u64, Result<NodeStatus, String>>;
 
 /// Asks all other nodes at once, and waits at most some seconds. `own` is this node's status.
-pub(super) async fn gather(node: u64, own: NodeStatus, nodes: &BTreeMap<u64, NodeAddresses>) -> Overview {
+pub(super) async fn gather(
+    node: u64,
+    own: NodeStatus,
+    nodes: &BTreeMap<u64, NodeAddresses>,
+    tls: Option<&NodeTls>,
+) -> Overview {
+    let credentials = tls.map(NodeTls::credentials).unwrap_or_default();
     let others = nodes.iter().filter(|(id, _)| **id != node);
     let asked: Vec<_> = others
         .map(|(id, addresses)| {
-            let http = addresses.http.clone();
-            (*id, tokio::task::spawn_blocking(move || status::fetch(&http).map_err(|error| error.to_string())))
+            let (credentials, http) = (credentials.clone(), addresses.http.clone());
+            (
+                *id,
+                tokio::task::spawn_blocking(move || {
+                    status::fetch(&credentials, &http).map_err(|error| error.to_string())
+                }),
+            )
         })
         .collect();
     let cluster = own.cluster.clone();

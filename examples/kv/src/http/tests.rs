@@ -2,9 +2,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::*;
+use crate::credentials::Credentials;
 use crate::members::{MemberAnswer, MemberRequest, send};
-use crate::status::{GroupStatus, fetch};
+use crate::status::{GroupStatus, StatusError, fetch};
 use crate::store::Store;
+
+/// Who neither encrypts nor logs in.
+const NOBODY: Credentials = Credentials { login: Login { user: None, password: None }, tls: None };
 
 pub(super) fn group(role: &str) -> GroupStatus {
     GroupStatus {
@@ -52,7 +56,7 @@ fn serve_with(role: &'static str, limits: HttpLimits) -> HttpServer {
         let leads = role == "leader";
         std::future::ready(if leads { MemberAnswer::Refused { reason } } else { MemberAnswer::NotLeader })
     };
-    HttpServer::start(listener, Pages::new(recorder.handle(), status, serves, change), limits).unwrap()
+    HttpServer::start(listener, Pages::new(recorder.handle(), status, serves, change), limits, None).unwrap()
 }
 
 /// A server whose store has as many keys as `keys`, each of 100 KB.
@@ -70,11 +74,11 @@ fn serve_backups(keys: u8, limits: HttpLimits) -> HttpServer {
         std::future::ready(Ok(vec![store.cut(1)]))
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    HttpServer::start(listener, pages.with_backup("demo".to_owned(), cut), limits).unwrap()
+    HttpServer::start(listener, pages.with_backup("demo".to_owned(), cut), limits, None).unwrap()
 }
 
 fn backup_of(server: &HttpServer, folder: &tempfile::TempDir) -> Result<backup::Content, backup::BackupError> {
-    backup::fetch(&server.address().into(), &folder.path().join("dump.rdb"), |_| ())
+    backup::fetch(&NOBODY, &server.address().into(), &folder.path().join("dump.rdb"), |_| ())
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_backup_that_is_cut_short_is_refused() {
             }
             stream.write_all(&[b"HTTP/1.0 200 OK\r\n\r\n", part].concat()).unwrap();
         });
-        let error = backup::fetch(&address.into(), &out, |_| ()).unwrap_err();
+        let error = backup::fetch(&NOBODY, &address.into(), &out, |_| ()).unwrap_err();
         assert!(matches!(error, backup::BackupError::Damaged(_)), "{error}");
         answer.join().unwrap();
     }
@@ -144,15 +148,18 @@ fn get(server: &HttpServer, path: &str) -> String {
 
 #[test]
 fn a_change_of_members_is_passed_on_and_answered() {
-    let answer = send(&serve("leader").address().into(), &MemberRequest::Remove(3)).unwrap();
+    let answer = send(&NOBODY, &serve("leader").address().into(), &MemberRequest::Remove(3)).unwrap();
     assert_eq!(answer, MemberAnswer::Refused { reason: "Remove(3)".to_owned() });
-    assert_eq!(send(&serve("follower").address().into(), &MemberRequest::Demote(3)).unwrap(), MemberAnswer::NotLeader);
+    assert_eq!(
+        send(&NOBODY, &serve("follower").address().into(), &MemberRequest::Demote(3)).unwrap(),
+        MemberAnswer::NotLeader
+    );
 }
 
 #[test]
 fn status_is_what_the_node_says() {
     let server = serve("leader");
-    let fetched = fetch(&server.address().into()).unwrap();
+    let fetched = fetch(&NOBODY, &server.address().into()).unwrap();
     assert_eq!(fetched.groups, [group("leader")]);
     let page = get(&server, "/status");
     assert!(page.contains("content-type: application/json"), "{page}");
@@ -176,7 +183,7 @@ fn the_page_has_its_files_and_an_overview_of_all_nodes() {
     let node = |http: std::net::SocketAddr| NodeAddresses { client: closed.into(), http: http.into() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let nodes = BTreeMap::from([(1, node(listener.local_addr().unwrap())), (2, node(closed))]);
-    let server = HttpServer::start(listener, pages.with_overview(1, nodes), HttpLimits::default()).unwrap();
+    let server = HttpServer::start(listener, pages.with_overview(1, nodes, None), HttpLimits::default(), None).unwrap();
     let page = get(&server, "/");
     assert!(page.contains("content-security-policy: default-src 'self'"), "{page}");
     for file in ["/page.css", "/page.js"] {
@@ -255,6 +262,58 @@ fn metrics_are_in_prometheus_format_and_other_pages_are_not_there() {
 #[test]
 fn a_node_that_is_down_is_an_error() {
     let address = serve("leader").address();
-    let error = fetch(&address.into()).unwrap_err();
+    let error = fetch(&NOBODY, &address.into()).unwrap_err();
     assert!(error.to_string().starts_with("not reached"), "{error}");
+}
+
+/// A server whose guard admits one user, and knows another.
+fn serve_guarded() -> HttpServer {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let pages = Pages::new(
+        recorder.handle(),
+        || std::future::ready(None),
+        || std::future::ready(true),
+        |_| std::future::ready(MemberAnswer::NotLeader),
+    );
+    let admits = |login: Option<Login>| {
+        let login = login.unwrap_or_default();
+        std::future::ready(match (login.user.as_deref(), login.password.as_deref()) {
+            (Some("ops"), Some("secret")) => Admission::Admitted,
+            (Some("app"), Some("secret")) => Admission::Denied,
+            _ => Admission::LoginNeeded,
+        })
+    };
+    let cut = || std::future::ready(Ok(vec![Store::new().cut(1)]));
+    let pages = pages.with_backup("demo".to_owned(), cut).guarded(admits);
+    HttpServer::start(TcpListener::bind("127.0.0.1:0").unwrap(), pages, HttpLimits::default(), None).unwrap()
+}
+
+#[test]
+fn data_and_changes_are_for_those_who_may_do_everything() {
+    let server = serve_guarded();
+    let as_user = |user: &str, password: &str| Credentials {
+        login: Login { user: Some(user.to_owned()), password: Some(password.to_owned()) },
+        tls: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let address = server.address().into();
+    let backup =
+        |credentials: &Credentials| backup::fetch(credentials, &address, &folder.path().join("dump.rdb"), |_| ());
+    let change = |credentials: &Credentials| send(credentials, &address, &MemberRequest::Remove(3));
+    for (credentials, why) in [
+        (NOBODY, "log in as a user who may do everything"),
+        (as_user("ops", "wrong"), "log in as a user who may do everything"),
+        (as_user("app", "secret"), "the user may not do everything"),
+    ] {
+        let refused = change(&credentials).unwrap_err();
+        assert!(matches!(&refused, StatusError::Refused(reason) if reason == why), "{refused}");
+        let refused = backup(&credentials).unwrap_err();
+        assert!(matches!(&refused, backup::BackupError::Refused(reason) if reason == why), "{refused}");
+    }
+    assert!(get(&server, "/backup").contains("www-authenticate: Basic realm="));
+    assert_eq!(change(&as_user("ops", "secret")).unwrap(), MemberAnswer::NotLeader);
+    assert_eq!(backup(&as_user("ops", "secret")).unwrap().keys, 0);
+    // What shows how the node is stays open: it tells no key and no value.
+    assert!(get(&server, "/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(get(&server, "/metrics").starts_with("HTTP/1.1 200 "));
 }

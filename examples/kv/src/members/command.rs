@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::plan::{MemberCommand, Step, View};
 use super::request::{MemberAnswer, MemberRequest, send};
 use crate::config::ClusterConfig;
-use crate::status::{GroupStatus, fetch};
+use crate::credentials::Credentials;
+use crate::status::{GroupStatus, StatusError, fetch};
 
 /// Reason why a command was not carried out.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,7 @@ pub enum MemberError {
 /// # Errors
 /// When the command is refused, cannot begin, or is not complete in time.
 pub fn run(
+    credentials: &Credentials,
     config: &ClusterConfig,
     command: MemberCommand,
     patience: Duration,
@@ -46,18 +48,27 @@ pub fn run(
             node.ok_or_else(|| MemberError::Refused(format!("there is no node {id} in the file")))?.peer.to_string()
         }
     };
-    Run { config, command, address, leader: None, goal: None, has_begun: false, progress: Progress::new(tell) }
-        .complete(patience)
+    Run {
+        credentials,
+        config,
+        command,
+        address,
+        leader: None,
+        goal: None,
+        has_begun: false,
+        progress: Progress::new(tell),
+    }
+    .complete(patience)
 }
 
 /// The members as a table.
 ///
 /// # Errors
 /// When no leader is reached.
-pub fn list(config: &ClusterConfig) -> Result<String, MemberError> {
+pub fn list(credentials: &Credentials, config: &ClusterConfig) -> Result<String, MemberError> {
     let start = Instant::now();
     let group = loop {
-        match find_leader(config, &mut None) {
+        match find_leader(credentials, config, &mut None) {
             Ok((_, group)) => break group,
             Err(reason) if start.elapsed() > OBSTACLE_PATIENCE => return Err(MemberError::NotBegun(reason)),
             Err(_) => thread::sleep(GLANCE),
@@ -89,6 +100,7 @@ fn table(group: &GroupStatus) -> String {
 
 /// A command that is being carried out.
 struct Run<'a, T> {
+    credentials: &'a Credentials,
     config: &'a ClusterConfig,
     command: MemberCommand,
     /// The address for other nodes of the node that becomes a member.
@@ -124,11 +136,11 @@ impl<T: FnMut(&str)> Run<'_, T> {
     }
 
     fn advance(&mut self) -> Result<Advance, MemberError> {
-        let (leader, group) = match find_leader(self.config, &mut self.leader) {
+        let (leader, group) = match find_leader(self.credentials, self.config, &mut self.leader) {
             Ok(found) => found,
             Err(reason) => return Ok(Advance::Obstacle(reason)),
         };
-        let node = self.command.newcomer().and_then(|id| group_of(self.config, id).ok());
+        let node = self.command.newcomer().and_then(|id| group_of(self.credentials, self.config, id).ok());
         let is_member = self.command.newcomer().is_some_and(|id| group.members.iter().any(|member| member.node == id));
         let goal = if is_member { *self.goal.get_or_insert(group.commit_index) } else { group.commit_index };
         let step = self.command.step(View { group: &group, node: node.as_ref(), address: &self.address, goal });
@@ -151,7 +163,7 @@ impl<T: FnMut(&str)> Run<'_, T> {
     }
 
     fn ask(&mut self, leader: u64, request: &MemberRequest) -> Result<Advance, MemberError> {
-        let reason = match send(&self.config.nodes[&leader].http, request) {
+        let reason = match send(self.credentials, &self.config.nodes[&leader].http, request) {
             Ok(MemberAnswer::Applied) => {
                 self.has_begun = true;
                 return Ok(Advance::Waits);
@@ -165,6 +177,9 @@ impl<T: FnMut(&str)> Run<'_, T> {
             Ok(MemberAnswer::Unknown { reason }) => {
                 self.has_begun = true;
                 reason
+            }
+            Err(error @ StatusError::Refused(_)) => {
+                return Err(MemberError::Refused(format!("node {leader}: {error}")));
             }
             Err(error) => {
                 self.has_begun = true;
@@ -184,12 +199,16 @@ enum Advance {
 }
 
 /// Returns the leader and its group. `known` is asked first, and gets the leader that was found.
-fn find_leader(config: &ClusterConfig, known: &mut Option<u64>) -> Result<(u64, GroupStatus), String> {
+fn find_leader(
+    credentials: &Credentials,
+    config: &ClusterConfig,
+    known: &mut Option<u64>,
+) -> Result<(u64, GroupStatus), String> {
     let mut silent = Vec::new();
     let mut best: Option<(u64, GroupStatus)> = None;
     let first = known.take();
     for id in first.into_iter().chain(config.nodes.keys().copied().filter(|id| Some(*id) != first)) {
-        match group_of(config, id) {
+        match group_of(credentials, config, id) {
             Ok(group) if group.role == "leader" => {
                 if best.as_ref().is_none_or(|(_, other)| other.term < group.term) {
                     best = Some((id, group));
@@ -210,8 +229,8 @@ fn find_leader(config: &ClusterConfig, known: &mut Option<u64>) -> Result<(u64, 
     })
 }
 
-fn group_of(config: &ClusterConfig, id: u64) -> Result<GroupStatus, String> {
-    let status = fetch(&config.nodes[&id].http).map_err(|error| error.to_string())?;
+fn group_of(credentials: &Credentials, config: &ClusterConfig, id: u64) -> Result<GroupStatus, String> {
+    let status = fetch(credentials, &config.nodes[&id].http).map_err(|error| error.to_string())?;
     status.groups.into_iter().next().ok_or_else(|| "it has no group".to_owned())
 }
 

@@ -8,6 +8,7 @@ use quorate_runtime::{NotApplied, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::credentials::Credentials;
 use crate::status::{StatusError, request};
 
 /// A change of the members.
@@ -133,9 +134,9 @@ const SILENT: &str = "too few of the voters that there would be were heard from 
 ///
 /// # Errors
 /// When no answer came. The change may have been made, or may still be made.
-pub fn send(http: &Address, change: &MemberRequest) -> Result<MemberAnswer, StatusError> {
+pub fn send(credentials: &Credentials, http: &Address, change: &MemberRequest) -> Result<MemberAnswer, StatusError> {
     let body = serde_json::to_string(change).map_err(|_| StatusError::Foreign)?;
-    request(http, "POST /members", &body, PATIENCE)
+    request(credentials, http, "POST /members", &body, PATIENCE)
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::request::{LayoutAnswer, LayoutRequest, LayoutStatus, fetch, send};
 use crate::config::ClusterConfig;
+use crate::credentials::Credentials;
 use crate::shards::layout::SlotMove;
-use crate::status;
+use crate::status::{self, StatusError};
 
 /// Reason why a command was not carried out.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,10 +29,10 @@ pub enum ShardError {
 ///
 /// # Errors
 /// When no node answers.
-pub fn list(config: &ClusterConfig) -> Result<String, ShardError> {
-    let known = ask(config)?;
+pub fn list(credentials: &Credentials, config: &ClusterConfig) -> Result<String, ShardError> {
+    let known = ask(credentials, config)?;
     let mut text = format!("{:<7}{:<8}{:>7}{:>12}{:>14}\n", "shard", "leader", "slots", "keys", "bytes");
-    let groups = config.nodes.values().filter_map(|node| status::fetch(&node.http).ok());
+    let groups = config.nodes.values().filter_map(|node| status::fetch(credentials, &node.http).ok());
     let groups: Vec<_> = groups.flat_map(|node| node.groups).collect();
     for shard in 0..known.layout.shards() {
         let of_shard = || groups.iter().filter(|group| group.group == u64::from(shard));
@@ -51,8 +52,8 @@ pub fn list(config: &ClusterConfig) -> Result<String, ShardError> {
 ///
 /// # Errors
 /// When no node answers.
-pub fn plan(config: &ClusterConfig, change: &LayoutRequest) -> Result<String, ShardError> {
-    let known = ask(config)?;
+pub fn plan(credentials: &Credentials, config: &ClusterConfig, change: &LayoutRequest) -> Result<String, ShardError> {
+    let known = ask(credentials, config)?;
     let moves = change.moves(&known.layout);
     let slots: usize = moves.iter().map(|(_, _, slots)| slots.len()).sum();
     let mut text = String::new();
@@ -68,19 +69,20 @@ pub fn plan(config: &ClusterConfig, change: &LayoutRequest) -> Result<String, Sh
 /// # Errors
 /// When it is refused, does not begin, or is not complete within `patience`. Then it goes on by itself.
 pub fn run(
+    credentials: &Credentials,
     config: &ClusterConfig,
     change: &LayoutRequest,
     patience: Duration,
     mut tell: impl FnMut(&str),
 ) -> Result<String, ShardError> {
     let start = Instant::now();
-    let moves = begin(config, change)?;
+    let moves = begin(credentials, config, change)?;
     if moves.is_empty() {
         return Ok("nothing has to move".to_owned());
     }
     let mut last = String::new();
     loop {
-        let line = match ask(config) {
+        let line = match ask(credentials, config) {
             Ok(known) => {
                 let left = left(&known, &moves);
                 if left.is_empty() {
@@ -108,15 +110,22 @@ fn left<'a>(known: &'a LayoutStatus, moves: &[SlotMove]) -> Vec<(&'a SlotMove, u
     under_way.filter(|(change, _)| moves.contains(change)).collect()
 }
 
-fn begin(config: &ClusterConfig, change: &LayoutRequest) -> Result<Vec<SlotMove>, ShardError> {
+fn begin(
+    credentials: &Credentials,
+    config: &ClusterConfig,
+    change: &LayoutRequest,
+) -> Result<Vec<SlotMove>, ShardError> {
     let mut reasons = Vec::new();
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         reasons.clear();
         for (id, node) in &config.nodes {
-            match send(&node.http, change) {
+            match send(credentials, &node.http, change) {
                 Ok(LayoutAnswer::Begun { moves }) => return Ok(moves),
                 Ok(LayoutAnswer::Refused { reason }) => return Err(ShardError::Refused(reason)),
+                Err(error @ StatusError::Refused(_)) => {
+                    return Err(ShardError::Refused(format!("node {id}: {error}")));
+                }
                 Ok(LayoutAnswer::NotNow { reason }) => reasons.push(format!("node {id}: {reason}")),
                 Err(error) => reasons.push(format!("node {id}: {error}")),
             }
@@ -127,10 +136,10 @@ fn begin(config: &ClusterConfig, change: &LayoutRequest) -> Result<Vec<SlotMove>
 }
 
 /// The layout as the first node that answers knows it.
-fn ask(config: &ClusterConfig) -> Result<LayoutStatus, ShardError> {
+fn ask(credentials: &Credentials, config: &ClusterConfig) -> Result<LayoutStatus, ShardError> {
     let mut newest: Option<LayoutStatus> = None;
     for node in config.nodes.values() {
-        match fetch(&node.http) {
+        match fetch(credentials, &node.http) {
             Ok(Some(known)) => {
                 if newest.as_ref().is_none_or(|other| other.layout.generation() < known.layout.generation()) {
                     newest = Some(known);

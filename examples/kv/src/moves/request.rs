@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::credentials::Credentials;
 use crate::shards::layout::{Layout, LayoutError, SlotMove};
 use crate::status::{StatusError, request};
 
@@ -94,17 +95,21 @@ impl LayoutRequest {
 ///
 /// # Errors
 /// When no answer came. The change may have been made.
-pub(super) fn send(http: &Address, change: &LayoutRequest) -> Result<LayoutAnswer, StatusError> {
+pub(super) fn send(
+    credentials: &Credentials,
+    http: &Address,
+    change: &LayoutRequest,
+) -> Result<LayoutAnswer, StatusError> {
     let body = serde_json::to_string(change).map_err(|_| StatusError::Foreign)?;
-    request(http, "POST /layout", &body, PATIENCE)
+    request(credentials, http, "POST /layout", &body, PATIENCE)
 }
 
 /// Asks a node for the layout. `None` if the store has one shard.
 ///
 /// # Errors
 /// When the node is not reached, or something else answers.
-pub(super) fn fetch(http: &Address) -> Result<Option<LayoutStatus>, StatusError> {
-    request(http, "GET /layout", "", PATIENCE)
+pub(super) fn fetch(credentials: &Credentials, http: &Address) -> Result<Option<LayoutStatus>, StatusError> {
+    request(credentials, http, "GET /layout", "", PATIENCE)
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -18,17 +18,22 @@ use bytes::Bytes;
 use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use crate::accept::accept;
 use crate::clients::{Arrivals, Client, Registry};
 use crate::command::{About, Answer, ReadBatch, ServerInfo};
 use crate::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Reason, Work, Written};
+use crate::credentials::Login;
+use crate::exposition::Measures;
+use crate::http::Admission;
 use crate::process::Process;
 use crate::pubsub::{self, Hub, Request, Topic};
 use crate::random;
 use crate::shards::layout::{Layout, Target};
-use crate::stats::Stats;
+use crate::stats::{Refusal, Stats};
 use crate::store::Wait;
 use crate::tls::NodeTls;
 use crate::waiting::{read_once_possible, write_once_possible};
@@ -122,8 +127,17 @@ impl Default for ServerLimits {
     }
 }
 
-/// Accepts clients, whose subscriptions are in `hub`, until it is dropped. With `tls` they have to encrypt. To be run
-/// within a [`tokio::runtime::LocalRuntime`]; connections are tasks of their own.
+/// A question to a server from the thread of the http port.
+#[derive(Debug)]
+pub enum Question {
+    /// What has been measured?
+    Measures(oneshot::Sender<Measures>),
+    /// May somebody who logs in so, or does not, do everything?
+    Admits(Option<Login>, oneshot::Sender<Admission>),
+}
+
+/// Accepts clients, whose subscriptions are in `hub`, and answers `questions`, until it is dropped. With `tls` clients
+/// have to encrypt. To be run within a [`tokio::runtime::LocalRuntime`]; connections are tasks of their own.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -133,6 +147,7 @@ pub async fn serve<B: Backend>(
     hub: Rc<RefCell<Hub>>,
     limits: ServerLimits,
     tls: Option<Arc<NodeTls>>,
+    mut questions: UnboundedReceiver<Question>,
 ) -> io::Result<Infallible> {
     let server = Rc::new(Server::new(backend, hub, limits, listener.local_addr()?.port()));
     loop {
@@ -140,6 +155,10 @@ pub async fn serve<B: Backend>(
             stream = accept(&listener) => stream,
             () = server.backend.users_changed() => {
                 server.clients.set_users(&server.backend.users());
+                continue;
+            }
+            Some(question) = questions.recv() => {
+                server.answer(question);
                 continue;
             }
         };
@@ -436,6 +455,29 @@ impl<B: Backend> Server<B> {
             server.about = backend.about().await;
             backend.read(target, freshness, batch, server).await
         })
+    }
+
+    /// Answers a question, whose asker may be gone.
+    fn answer(&self, question: Question) {
+        match question {
+            Question::Measures(answer) => drop(answer.send(Measures::of(&self.stats.borrow()))),
+            Question::Admits(login, answer) => drop(answer.send(self.admission(login.as_ref()))),
+        }
+    }
+
+    /// Whether somebody who logs in so, or does not, may do everything.
+    fn admission(&self, login: Option<&Login>) -> Admission {
+        let known = self.backend.users();
+        if !known.is_current {
+            return Admission::NotKnown;
+        }
+        let admission = known.admission(login);
+        if let (Admission::LoginNeeded, Some(login)) = (admission, login) {
+            let refusal = Refusal { reason: "auth", object: b"HTTP".to_vec() };
+            let user = login.user.clone().unwrap_or_default().into_bytes();
+            self.stats.borrow_mut().refusals.note(refusal, "toplevel", user, String::new(), self.micros());
+        }
+        admission
     }
 
     fn count(&self, commands: u64) {

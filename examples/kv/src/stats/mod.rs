@@ -116,6 +116,11 @@ impl Stats {
         self.errors.iter().map(|(code, count)| (format!("errorstat_{code}"), format!("count={count}"))).collect()
     }
 
+    /// Number of error replies by code.
+    pub fn error_counts(&self) -> &BTreeMap<Box<str>, u64> {
+        &self.errors
+    }
+
     /// Number of error replies.
     pub fn errors(&self) -> u64 {
         self.errors.values().sum()

@@ -1,13 +1,13 @@
 //! The whole of an import or an export.
 
-use std::io::{self, BufWriter};
+use std::io::BufWriter;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::address::Address;
-use crate::client::{Answer, Client};
 use crate::command::REDIS_VERSION;
+use crate::credentials::{Credentials, Login};
 use crate::new_file::NewFile;
 use crate::rdb::{self, Content, RdbWriter};
 
@@ -16,36 +16,6 @@ use super::source::{Dumped, Source};
 use super::target::Target;
 use super::value::{Unit, unit};
 use super::{Progress, Summary, TransferError};
-
-/// A name and a password, if a server asks for them.
-#[derive(Clone, Default)]
-pub struct Login {
-    /// The user, `default` unless given.
-    pub user: Option<String>,
-    /// The password; nothing is sent without one.
-    pub password: Option<String>,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Login({:?})", self.user)
-    }
-}
-
-impl Login {
-    /// Says who is connected.
-    pub(super) fn enter(&self, client: &mut Client) -> io::Result<()> {
-        let Some(password) = &self.password else { return Ok(()) };
-        let user = self.user.as_deref().unwrap_or("default");
-        let with_user = [&b"AUTH"[..], user.as_bytes(), password.as_bytes()];
-        // Redis 5 knows no users.
-        let command = if self.user.is_some() { &with_user[..] } else { &[with_user[0], with_user[2]] };
-        match client.ask(command)? {
-            Answer::Error(error) => Err(io::Error::other(error)),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Where a Redis is: `redis://[user:password@]host:port[/database]`.
 #[derive(Debug, Clone)]
@@ -101,7 +71,7 @@ pub fn import_file(
     path: &Path,
     database: u64,
     nodes: &[Address],
-    login: &Login,
+    credentials: &Credentials,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
     let mut keys = 0;
@@ -109,7 +79,7 @@ pub fn import_file(
         keys += u64::from(matches!(item, Item::Key { .. }));
         Ok(())
     })?;
-    let mut import = Import::new(nodes, login, report);
+    let mut import = Import::new(nodes, credentials, report);
     let mut summary = Summary::default();
     summary.progress.keys_expected = keys;
     file::read(path, database, &mut summary, |item, summary| match item {
@@ -129,11 +99,11 @@ pub fn import_file(
 pub fn restore(
     path: &Path,
     nodes: &[Address],
-    login: &Login,
+    credentials: &Credentials,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
-    match Target::new(nodes, login).count()? {
-        0 => import_file(path, 0, nodes, login, report),
+    match Target::new(nodes, credentials).count()? {
+        0 => import_file(path, 0, nodes, credentials, report),
         keys => Err(TransferError::NotEmpty(keys)),
     }
 }
@@ -145,11 +115,11 @@ pub fn restore(
 pub fn import_from(
     url: &ServerUrl,
     nodes: &[Address],
-    login: &Login,
+    credentials: &Credentials,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
-    let mut source = Source::open(&url.address, &url.login, url.database)?;
-    let mut import = Import::new(nodes, login, report);
+    let mut source = Source::open(&url.address, &Credentials { login: url.login.clone(), tls: None }, url.database)?;
+    let mut import = Import::new(nodes, credentials, report);
     let mut summary = expect(&mut source, url.database)?;
     for code in libraries(&mut source, &mut summary)? {
         import.library(&code, &mut summary)?;
@@ -176,13 +146,13 @@ pub fn import_from(
 /// See [`TransferError`]; a file of this name is not replaced.
 pub fn export(
     nodes: &[Address],
-    login: &Login,
+    credentials: &Credentials,
     path: &Path,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
     let failed = |error| TransferError::File { path: path.display().to_string(), error };
     let new = NewFile::create(path).map_err(failed)?;
-    let mut sources = nodes.iter().map(|node| Source::open(node, login, 0));
+    let mut sources = nodes.iter().map(|node| Source::open(node, credentials, 0));
     let first = sources.next().expect("a cluster has nodes");
     let mut source = sources.fold(first, |found, next| if found.is_ok() { found } else { next })?;
     let mut summary = expect(&mut source, 0)?;
@@ -255,8 +225,8 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(nodes: &'a [Address], login: &'a Login, report: &'a mut dyn FnMut(&Progress)) -> Self {
-        Self { target: Target::new(nodes, login), waiting: Vec::new(), waiting_bytes: 0, report }
+    fn new(nodes: &'a [Address], credentials: &'a Credentials, report: &'a mut dyn FnMut(&Progress)) -> Self {
+        Self { target: Target::new(nodes, credentials), waiting: Vec::new(), waiting_bytes: 0, report }
     }
 
     fn library(&mut self, code: &[u8], summary: &mut Summary) -> Result<(), TransferError> {

@@ -10,7 +10,7 @@ mod source;
 mod target;
 mod value;
 
-pub use command::{Login, ServerUrl, UrlError, export, import_file, import_from, restore};
+pub use command::{ServerUrl, UrlError, export, import_file, import_from, restore};
 
 use std::collections::BTreeMap;
 use std::{fmt, io};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::client::{Answer, Client};
+use crate::credentials::Credentials;
 use crate::store::parse_integer;
 
 use super::TransferError;
-use super::command::Login;
 use super::value::digits;
 
 /// A connection from which keys are read.
@@ -28,11 +28,10 @@ pub(super) struct Dumped {
 
 impl Source {
     /// Connects and selects a database.
-    pub(super) fn open(address: &Address, login: &Login, database: u64) -> Result<Self, TransferError> {
+    pub(super) fn open(address: &Address, credentials: &Credentials, database: u64) -> Result<Self, TransferError> {
         let server = address.to_string();
         let failed = |error| TransferError::Source { server: server.clone(), error };
-        let mut client = Client::connect(address, PATIENCE).map_err(failed)?;
-        login.enter(&mut client).map_err(failed)?;
+        let client = credentials.connect(address, PATIENCE).map_err(failed)?;
         let mut source = Self { server, client, tells_deadlines: true };
         if database != 0 {
             source.ask(&[b"SELECT", &digits(database)])?;

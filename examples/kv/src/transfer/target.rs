@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::client::{Answer, Client};
+use crate::credentials::Credentials;
 use crate::store::slot_of;
 
 use super::TransferError;
-use super::command::Login;
 use super::value::{Arguments, Unit};
 
 /// Connections to the nodes of a cluster.
 pub(super) struct Target<'a> {
     nodes: &'a [Address],
-    login: &'a Login,
+    credentials: &'a Credentials,
     /// The node that is asked if no other is known to be better.
     preferred: usize,
     open: BTreeMap<String, Client>,
@@ -33,8 +33,8 @@ enum End {
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(nodes: &'a [Address], login: &'a Login) -> Self {
-        Self { nodes, login, preferred: 0, open: BTreeMap::new() }
+    pub(super) fn new(nodes: &'a [Address], credentials: &'a Credentials) -> Self {
+        Self { nodes, credentials, preferred: 0, open: BTreeMap::new() }
     }
 
     /// Writes keys, in no particular order, and returns those that were refused, with the reason.
@@ -112,8 +112,7 @@ impl<'a> Target<'a> {
     fn client(&mut self, node: &str) -> io::Result<&mut Client> {
         if !self.open.contains_key(node) {
             let address: Address = node.parse().map_err(io::Error::other)?;
-            let mut client = Client::connect(&address, PATIENCE)?;
-            self.login.enter(&mut client)?;
+            let client = self.credentials.connect(&address, PATIENCE)?;
             self.open.insert(node.to_owned(), client);
         }
         Ok(self.open.get_mut(node).expect("it was added"))

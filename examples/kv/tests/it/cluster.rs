@@ -14,7 +14,8 @@ use std::{fs, io};
 
 use quorate_examples::local::free_addresses;
 use quorate_kv::client::{Answer, Client};
-use quorate_kv::config::{ClusterConfig, NodeConfig};
+use quorate_kv::config::{ClusterConfig, NodeConfig, ToolFiles};
+use quorate_kv::credentials::{Credentials, Login};
 use quorate_kv::status::{self, GroupStatus};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -224,8 +225,13 @@ impl Cluster {
         client.unwrap()
     }
 
+    /// What the nodes are shown by a tool without a login.
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.config.credentials(Login::default(), &ToolFiles::default()).unwrap()
+    }
+
     pub(crate) fn group(&self, id: u64) -> Option<GroupStatus> {
-        status::fetch(&self.node(id).http).ok()?.groups.pop()
+        status::fetch(&self.credentials(), &self.node(id).http).ok()?.groups.pop()
     }
 
     /// Waits until all running nodes agree on a leader that runs.

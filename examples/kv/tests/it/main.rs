@@ -5,6 +5,7 @@ mod cluster;
 mod deploy;
 mod golden;
 mod members;
+mod metrics;
 mod page;
 mod processes;
 mod pubsub;

@@ -141,9 +141,10 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 address_sender.send(listener.local_addr().unwrap()).unwrap();
+                let (_measures, requests) = tokio::sync::mpsc::unbounded_channel();
                 let backend = OneStore(Rc::new(RefCell::new(Store::new())), clock);
                 tokio::select! {
-                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits, tls) => match served.unwrap() {},
+                    served = serve(listener, backend, Rc::new(RefCell::new(hub)), limits, tls, requests) => match served.unwrap() {},
                     _ = stopped => {}
                 }
             });

@@ -63,7 +63,7 @@ fn leader(cluster: &Cluster, shard: u64) -> u64 {
     let mut leader = None;
     cluster.wait("the shard has a leader", || {
         leader = cluster.running().into_iter().find(|id| {
-            let status = status::fetch(&cluster.node(*id).http);
+            let status = status::fetch(&cluster.credentials(), &cluster.node(*id).http);
             status.is_ok_and(|node| node.groups.iter().any(|it| it.group == shard && it.role == "leader"))
         });
         leader.is_some()

@@ -140,3 +140,62 @@ fn a_node_does_not_start_with_certificates_that_do_not_fit() {
     let said = cluster.refusal(1);
     assert!(said.contains("node-1.key"), "{said}");
 }
+
+/// Runs a command of `kv` on the cluster. Returns its exit code and all that it said.
+fn kv(cluster: &Cluster, words: &str, password: Option<&str>) -> (Option<i32>, String) {
+    let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+    kv.args(words.split(' ')).arg("--config").arg(cluster.config_path()).current_dir(cluster.folder());
+    kv.env_remove("KV_PASSWORD").envs(password.map(|password| ("KV_PASSWORD", password)));
+    let output = kv.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Tools encrypt and log in by themselves, and get nothing where they do not.
+#[test]
+fn tools_encrypt_and_log_in() {
+    let files = "ca = \"certs/ca.pem\"\ncert = \"certs/node-{node}.pem\"\nkey = \"certs/node-{node}.key\"";
+    let more = format!("requirepass = \"secret\"\n[tls]\n{files}\nclients = \"certificate\"");
+    let mut cluster = Cluster::describe_with_joining(1, 1, &more);
+    certs(&cluster, "certs");
+    cluster.start_all();
+    cluster.wait("a leader", || cluster.group(1).is_some_and(|group| group.role == "leader"));
+    fs::write(cluster.folder().join("password"), "secret\nand a second line").unwrap();
+
+    // Who shows how the cluster is needs no login.
+    let (code, said) = kv(&cluster, "status", None);
+    assert!(code == Some(0) && said.contains("leader"), "{said}");
+    for words in ["member add 2", "backup nothing.rdb", "export --out nothing.rdb"] {
+        for password in [None, Some("wrong")] {
+            let (code, said) = kv(&cluster, words, password);
+            assert_eq!(code, Some(1), "{words}: {said}");
+            assert!(!cluster.folder().join("nothing.rdb").exists(), "{words}");
+        }
+    }
+    let (code, said) = kv(&cluster, "member add 2", Some("secret"));
+    assert_eq!(code, Some(0), "{said}");
+    for words in ["record --seconds 1 --processes 2 --out history", "backup dump.rdb", "export --out other.rdb"] {
+        let (code, said) = kv(&cluster, words, Some("secret"));
+        assert_eq!(code, Some(0), "{words}: {said}");
+    }
+    let (code, said) = kv(&cluster, "import --rdb dump.rdb --password-file password", None);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = kv(&cluster, "restore dump.rdb", Some("secret"));
+    assert!(code == Some(1) && said.contains("keys already"), "{said}");
+
+    // Without a certificate, or with one of another authority, nothing but the status is told.
+    certs(&cluster, "other");
+    let shown = "--cert other/client.pem --key other/client.key";
+    let (code, said) = kv(&cluster, &format!("backup nothing.rdb {shown}"), Some("secret"));
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = kv(&cluster, "status --cacert other/ca.pem", None);
+    assert_eq!(code, Some(1), "{said}");
+    let shown = "--cacert certs/ca.pem --cert certs/client.pem --key certs/client.key";
+    let (code, said) = kv(&cluster, &format!("backup again.rdb {shown}"), Some("secret"));
+    assert_eq!(code, Some(0), "{said}");
+    for id in cluster.ids() {
+        fs::remove_file(cluster.folder().join(format!("certs/node-{id}.key"))).unwrap();
+    }
+    let (code, said) = kv(&cluster, "backup nothing.rdb", Some("secret"));
+    assert!(code == Some(1) && said.contains("a certificate is needed"), "{said}");
+    assert_eq!(kv(&cluster, "status", None).0, Some(0));
+}

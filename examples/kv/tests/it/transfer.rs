@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use quorate_kv::address::Address;
 use quorate_kv::client::{Answer, Client};
+use quorate_kv::credentials::Credentials;
 use quorate_kv::rdb::{Content, Limits, Part, RdbFile, RdbWriter};
 use quorate_kv::store::Store;
-use quorate_kv::transfer::{Login, ServerUrl, Summary, TransferError, UrlError, export, import_file, import_from};
+use quorate_kv::transfer::{ServerUrl, Summary, TransferError, UrlError, export, import_file, import_from};
 
 use crate::golden::RedisServer;
 use crate::server::Server;
@@ -31,11 +32,11 @@ impl Kv {
     }
 
     fn import(&self, path: &Path) -> Result<Summary, TransferError> {
-        import_file(path, 0, &self.nodes, &Login::default(), &mut |_| {})
+        import_file(path, 0, &self.nodes, &Credentials::default(), &mut |_| {})
     }
 
     fn export(&self, path: &Path) -> Result<Summary, TransferError> {
-        export(&self.nodes, &Login::default(), path, &mut |_| {})
+        export(&self.nodes, &Credentials::default(), path, &mut |_| {})
     }
 }
 
@@ -169,7 +170,7 @@ fn a_file_of_redis_is_imported() {
     assert!(!imported.is_whole());
     assert_eq!(ask(&mut kv.client, "LINDEX list:small 5"), Answer::Bulk("70000".into()));
     assert_eq!(ask(&mut kv.client, "EXISTS other"), Answer::Integer(0));
-    let imported = import_file(&path, 3, &kv.nodes, &Login::default(), &mut |_| {}).unwrap();
+    let imported = import_file(&path, 3, &kv.nodes, &Credentials::default(), &mut |_| {}).unwrap();
     assert_eq!((imported.progress.keys, &imported.other_databases), (1, &BTreeMap::from([(0, 25)])));
     assert_eq!(ask(&mut kv.client, "GET other"), Answer::Bulk("database".into()));
 }
@@ -262,7 +263,7 @@ fn everything_goes_from_redis_and_back() {
     let kv = Kv::start();
     let url: ServerUrl = format!("redis://127.0.0.1:{}", redis.port).parse().unwrap();
     let mut reports = 0;
-    let imported = import_from(&url, &kv.nodes, &Login::default(), &mut |_| reports += 1).unwrap();
+    let imported = import_from(&url, &kv.nodes, &Credentials::default(), &mut |_| reports += 1).unwrap();
     let Answer::Integer(keys) = ask(&mut client, "DBSIZE") else { panic!("a number") };
     assert!(imported.is_whole() && imported.progress.keys >= u64::from(wanted) && reports > 1, "{imported}");
     assert!(imported.progress.keys_expected == keys.unsigned_abs() && imported.libraries == 1);

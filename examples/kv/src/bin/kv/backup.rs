@@ -11,6 +11,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use quorate_kv::backup::{BackupError, fetch};
 use quorate_kv::config::ClusterConfig;
 
+use crate::access::AccessArguments;
+
 /// The arguments of `kv backup`.
 #[derive(Args)]
 pub(crate) struct BackupArguments {
@@ -22,10 +24,13 @@ pub(crate) struct BackupArguments {
     /// The node that is asked; the first that answers unless given
     #[arg(long)]
     node: Option<u64>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 pub(crate) fn run(arguments: &BackupArguments) -> Result<(), Box<dyn Error>> {
     let config = ClusterConfig::read(&arguments.config)?;
+    let credentials = arguments.access.credentials(&config)?;
     let wanted = |id: &u64| arguments.node.is_none_or(|node| node == *id);
     let nodes: Vec<_> = config.nodes.iter().filter(|(id, _)| wanted(id)).collect();
     if nodes.is_empty() {
@@ -35,7 +40,7 @@ pub(crate) fn run(arguments: &BackupArguments) -> Result<(), Box<dyn Error>> {
     for (id, node) in nodes {
         let start = Instant::now();
         let bar = ProgressBar::new_spinner().with_style(style());
-        let result = fetch(&node.http, &arguments.file, |bytes| bar.set_position(bytes));
+        let result = fetch(&credentials, &node.http, &arguments.file, |bytes| bar.set_position(bytes));
         bar.finish_and_clear();
         match result {
             Ok(content) => {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use quorate_kv::certs;
 use quorate_kv::config::{ClusterConfig, Engine, Exposure, NodeConfig};
+use quorate_kv::credentials::Credentials;
 use quorate_kv::logging::{LogFormat, log_to_stderr};
 use quorate_kv::status;
 
+mod access;
 mod backup;
 mod load;
 mod member;
@@ -21,6 +23,8 @@ mod shard;
 mod skip;
 mod tour;
 mod transfer;
+
+use access::AccessArguments;
 
 /// A replicated key-value store that speaks the Redis protocol. Without a command it gives a tour of a cluster of three
 /// nodes.
@@ -124,6 +128,8 @@ struct StatusArguments {
     /// Shows it again every two seconds, until it is interrupted
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Args)]
@@ -146,6 +152,8 @@ struct RecordArguments {
     /// Records transactions over lists (MULTI, EXEC, WATCH, RPUSH, LRANGE) instead of calls on registers
     #[arg(long)]
     transactions: bool,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 fn main() -> ExitCode {
@@ -203,11 +211,11 @@ fn check(arguments: &CheckArguments) -> CommandResult {
 }
 
 /// Shows the status again and again, in place of what was shown before if somebody looks. Ends when the reader does.
-fn watch_status(config: &ClusterConfig) -> CommandResult {
+fn watch_status(credentials: &Credentials, config: &ClusterConfig) -> CommandResult {
     let mut out = io::stdout();
     let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     loop {
-        let (table, _) = status::table(config);
+        let (table, _) = status::table(credentials, config);
         match writeln!(out, "{clear}{table}").and_then(|()| out.flush()) {
             Ok(()) => thread::sleep(WATCH_PERIOD),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -221,10 +229,11 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 fn print_status(arguments: &StatusArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
+    let credentials = arguments.access.credentials(&config)?;
     if arguments.watch {
-        return watch_status(&config);
+        return watch_status(&credentials, &config);
     }
-    let (table, reached) = status::table(&config);
+    let (table, reached) = status::table(&credentials, &config);
     // The reader may close the pipe before the end.
     let _ = io::stdout().write_all(table.as_bytes());
     if reached == 0 {
@@ -235,7 +244,8 @@ fn print_status(arguments: &StatusArguments) -> CommandResult {
 
 fn make_certs(arguments: &CertsArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
-    let hosts = |node: &NodeConfig| vec![node.peer.host().to_owned(), node.client.host().to_owned()];
+    let hosts =
+        |node: &NodeConfig| [&node.peer, &node.client, &node.http].map(|address| address.host().to_owned()).to_vec();
     let nodes = config.nodes.iter().map(|(id, node)| (*id, hosts(node))).collect();
     Ok(certs::make(&arguments.folder, &nodes)?)
 }
@@ -244,5 +254,6 @@ fn record(arguments: &RecordArguments) -> CommandResult {
     let config = ClusterConfig::read(&arguments.config)?;
     let RecordArguments { seconds, processes, keys, transactions, .. } = *arguments;
     let calls = if transactions { record::Calls::Transactions } else { record::Calls::Registers };
-    record::run(&config, record::Load { seconds, processes, keys, calls }, &arguments.out)
+    let credentials = arguments.access.credentials(&config)?;
+    record::run(&config, &credentials, record::Load { seconds, processes, keys, calls }, &arguments.out)
 }

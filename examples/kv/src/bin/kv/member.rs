@@ -9,6 +9,7 @@ use quorate_kv::config::ClusterConfig;
 use quorate_kv::members::{self, MemberCommand, MemberError};
 use quorate_kv::moves::ShardError;
 
+use crate::access::AccessArguments;
 use crate::transfer::NotWhole;
 
 #[derive(Args)]
@@ -21,6 +22,8 @@ pub(crate) struct MemberArguments {
     /// Longest time to wait, in seconds. The change itself goes on
     #[arg(long, global = true, default_value_t = 600)]
     timeout: u64,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Subcommand)]
@@ -61,9 +64,10 @@ enum Change {
 
 pub(crate) fn run(arguments: &MemberArguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = ClusterConfig::read(&arguments.config)?;
+    let credentials = arguments.access.credentials(&config)?;
     let command = match arguments.change {
         Change::List => {
-            let table = members::list(&config)?;
+            let table = members::list(&credentials, &config)?;
             // The reader may close the pipe before the end.
             let _ = io::stdout().write_all(table.as_bytes());
             return Ok(());
@@ -76,7 +80,7 @@ pub(crate) fn run(arguments: &MemberArguments) -> Result<(), Box<dyn std::error:
         Change::Replace { old, new } => MemberCommand::Replace { old, new },
     };
     let say = |line: &str| drop(writeln!(io::stdout(), "{line}"));
-    say(&members::run(&config, command, Duration::from_secs(arguments.timeout), say)?);
+    say(&members::run(&credentials, &config, command, Duration::from_secs(arguments.timeout), say)?);
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use quorate_kv::config::ClusterConfig;
 use quorate_kv::moves::{self, LayoutRequest};
 
+use crate::access::AccessArguments;
+
 #[derive(Args)]
 pub(crate) struct ShardArguments {
     #[command(subcommand)]
@@ -21,6 +23,8 @@ pub(crate) struct ShardArguments {
     /// Longest time to wait, in seconds. The move itself goes on
     #[arg(long, global = true, default_value_t = 3600)]
     timeout: u64,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Subcommand)]
@@ -50,11 +54,12 @@ enum Change {
 
 pub(crate) fn run(arguments: &ShardArguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = ClusterConfig::read(&arguments.config)?;
+    let credentials = arguments.access.credentials(&config)?;
     // The reader may close the pipe before the end.
     let say = |line: &str| drop(writeln!(io::stdout(), "{line}"));
     let change = match &arguments.change {
         Change::List => {
-            say(moves::list(&config)?.trim_end());
+            say(moves::list(&credentials, &config)?.trim_end());
             return Ok(());
         }
         Change::Move { from, to, slots } => {
@@ -64,9 +69,9 @@ pub(crate) fn run(arguments: &ShardArguments) -> Result<(), Box<dyn std::error::
         Change::Split { from, to } => LayoutRequest::Split { from: *from, to: *to },
         Change::Rebalance => LayoutRequest::Rebalance,
     };
-    say(moves::plan(&config, &change)?.trim_end());
+    say(moves::plan(&credentials, &config, &change)?.trim_end());
     if !arguments.dry_run {
-        say(&moves::run(&config, &change, Duration::from_secs(arguments.timeout), say)?);
+        say(&moves::run(&credentials, &config, &change, Duration::from_secs(arguments.timeout), say)?);
     }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! `kv import`, `kv export` and `kv restore`.
 
+use std::error::Error;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate_kv::address::Address;
 use quorate_kv::config::ClusterConfig;
-use quorate_kv::transfer::{self, Login, Progress, ServerUrl, Summary};
+use quorate_kv::credentials::Credentials;
+use quorate_kv::transfer::{self, Progress, ServerUrl, Summary};
 
 use crate::CommandResult;
+use crate::access::AccessArguments;
 
 #[derive(Args)]
 pub(crate) struct ImportArguments {
@@ -26,7 +29,7 @@ pub(crate) struct ImportArguments {
     #[arg(long, default_value_t = 0, conflicts_with = "from")]
     db: u64,
     #[command(flatten)]
-    access: Access,
+    access: AccessArguments,
 }
 
 #[derive(Args)]
@@ -37,7 +40,7 @@ pub(crate) struct RestoreArguments {
     #[arg(long, default_value = "cluster.toml")]
     config: PathBuf,
     #[command(flatten)]
-    access: Access,
+    access: AccessArguments,
 }
 
 #[derive(Args)]
@@ -49,20 +52,7 @@ pub(crate) struct ExportArguments {
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
-    access: Access,
-}
-
-#[derive(Args)]
-struct Access {
-    /// The user as whom the cluster is entered; its password is taken from the environment variable KV_PASSWORD
-    #[arg(long)]
-    user: Option<String>,
-}
-
-impl Access {
-    fn login(&self) -> Login {
-        Login { user: self.user.clone(), password: std::env::var("KV_PASSWORD").ok() }
-    }
+    access: AccessArguments,
 }
 
 /// Something was not taken, and has been named.
@@ -71,33 +61,36 @@ impl Access {
 pub(crate) struct NotWhole;
 
 pub(crate) fn import(arguments: &ImportArguments) -> CommandResult {
-    let nodes = nodes(&arguments.config)?;
-    let (login, mut shown) = (arguments.access.login(), Shown::new());
+    let (nodes, credentials) = cluster(&arguments.config, &arguments.access)?;
+    let mut shown = Shown::new();
     let mut report = |progress: &Progress| shown.show(progress);
     let summary = match (&arguments.rdb, &arguments.from) {
-        (Some(path), _) => transfer::import_file(path, arguments.db, &nodes, &login, &mut report)?,
-        (None, Some(url)) => transfer::import_from(url, &nodes, &login, &mut report)?,
+        (Some(path), _) => transfer::import_file(path, arguments.db, &nodes, &credentials, &mut report)?,
+        (None, Some(url)) => transfer::import_from(url, &nodes, &credentials, &mut report)?,
         (None, None) => return Err("either --rdb or --from is needed".into()),
     };
     end(&summary)
 }
 
 pub(crate) fn restore(arguments: &RestoreArguments) -> CommandResult {
-    let nodes = nodes(&arguments.config)?;
+    let (nodes, credentials) = cluster(&arguments.config, &arguments.access)?;
     let mut shown = Shown::new();
     let mut report = |progress: &Progress| shown.show(progress);
-    end(&transfer::restore(&arguments.file, &nodes, &arguments.access.login(), &mut report)?)
+    end(&transfer::restore(&arguments.file, &nodes, &credentials, &mut report)?)
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> CommandResult {
-    let nodes = nodes(&arguments.config)?;
+    let (nodes, credentials) = cluster(&arguments.config, &arguments.access)?;
     let mut shown = Shown::new();
     let mut report = |progress: &Progress| shown.show(progress);
-    end(&transfer::export(&nodes, &arguments.access.login(), &arguments.out, &mut report)?)
+    end(&transfer::export(&nodes, &credentials, &arguments.out, &mut report)?)
 }
 
-fn nodes(config: &std::path::Path) -> Result<Vec<Address>, Box<dyn std::error::Error>> {
-    Ok(ClusterConfig::read(config)?.clients().into_values().collect())
+/// The addresses of a cluster's nodes, and what they are shown.
+fn cluster(config: &Path, access: &AccessArguments) -> Result<(Vec<Address>, Credentials), Box<dyn Error>> {
+    let config = ClusterConfig::read(config)?;
+    let credentials = access.credentials(&config)?;
+    Ok((config.clients().into_values().collect(), credentials))
 }
 
 fn end(summary: &Summary) -> CommandResult {

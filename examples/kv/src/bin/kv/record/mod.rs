@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use quorate_kv::address::Address;
 use quorate_kv::client::{Answer, Client};
 use quorate_kv::config::ClusterConfig;
+use quorate_kv::credentials::Credentials;
 use quorate_protocol::Random;
 use quorate_simulation::history::{EventKind, Function, HistoryEvent, write_events};
 use serde_json::{Value, json};
@@ -42,7 +43,12 @@ pub(crate) enum Calls {
 /// history when this is interrupted.
 ///
 /// The keys have names that no other recording uses, so that each is absent at first. No value is written twice.
-pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(
+    config: &ClusterConfig,
+    credentials: &Credentials,
+    load: Load,
+    out: &Path,
+) -> Result<(), Box<dyn Error>> {
     let file = File::create_new(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let run = getrandom::u64().map_err(io::Error::other)?;
     let nodes: Vec<_> = config.nodes.values().map(|node| node.client.clone()).collect();
@@ -53,7 +59,7 @@ pub(crate) fn run(config: &ClusterConfig, load: Load, out: &Path) -> Result<(), 
             .map(|number| {
                 let random = Random::new(run ^ number);
                 let source = Source { process: number, drawn: 0, run, keys: load.keys, random };
-                let process = Process { source, calls: load.calls, recorder: &recorder };
+                let process = Process { source, calls: load.calls, recorder: &recorder, credentials };
                 let (nodes, is_over) = (&nodes, &is_over);
                 scope.spawn(move || process.call_until(is_over, nodes))
             })
@@ -177,13 +183,14 @@ struct Process<'a> {
     source: Source,
     calls: Calls,
     recorder: &'a Recorder,
+    credentials: &'a Credentials,
 }
 
 impl Process<'_> {
     fn call_until(mut self, is_over: &AtomicBool, nodes: &[Address]) -> Result<(), RecordError> {
         let first = usize::try_from(self.source.process).unwrap_or(0) % nodes.len();
         for node in nodes.iter().cycle().skip(first) {
-            if let Ok(mut client) = Client::connect(node, PATIENCE) {
+            if let Ok(mut client) = self.credentials.connect(node, PATIENCE) {
                 while !is_over.load(Ordering::Relaxed) && self.is_served(&mut client)? {}
             }
             if is_over.load(Ordering::Relaxed) {
