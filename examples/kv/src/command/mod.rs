@@ -41,7 +41,9 @@ mod spec;
 mod streams;
 mod strings;
 
-pub use acl::{AclCommand, Denied, check, generate_password, hash_password, is_free, may_listen, rewrite};
+pub use acl::{
+    AclCommand, Denied, check, generate_password, hash_password, is_free, may_listen, rewrite, user_lines, user_of_line,
+};
 pub use admin::AdminCommand;
 pub use blocking::Blocking;
 pub use cluster::{ClusterView, counted_slot};

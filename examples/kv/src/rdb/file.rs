@@ -159,12 +159,21 @@ impl<W: Write> RdbWriter<W> {
     pub fn new(writer: W, about: &[(&str, &str)]) -> io::Result<Self> {
         let mut file = Self { writer, sum: 0, room: format!("REDIS{VERSION_WRITTEN:04}").into_bytes() };
         for (name, value) in about {
-            file.room.push(ABOUT);
-            put_text(&mut file.room, name.as_bytes());
-            put_text(&mut file.room, value.as_bytes());
+            file.about(name, value.as_bytes())?;
         }
         file.flush_room()?;
         Ok(file)
+    }
+
+    /// Adds a fact. All come before the first key.
+    ///
+    /// # Errors
+    /// Errors of the writer.
+    pub fn about(&mut self, name: &str, value: &[u8]) -> io::Result<()> {
+        self.room.push(ABOUT);
+        put_text(&mut self.room, name.as_bytes());
+        put_text(&mut self.room, value);
+        self.flush_room()
     }
 
     /// Adds a library of functions. All come before the first key.

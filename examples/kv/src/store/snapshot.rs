@@ -100,6 +100,11 @@ impl Snapshot {
         self.scripts.libraries()
     }
 
+    /// The users.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
     /// Writes the snapshot.
     ///
     /// # Errors

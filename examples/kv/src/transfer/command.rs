@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::address::Address;
-use crate::command::REDIS_VERSION;
+use crate::command::{REDIS_VERSION, user_of_line};
 use crate::credentials::{Credentials, Login};
 use crate::new_file::NewFile;
 use crate::rdb::{self, Content, RdbWriter};
@@ -74,13 +74,17 @@ pub fn import_file(
     credentials: &Credentials,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
+    take_file(path, database, Import::new(nodes, credentials, report)).map(|(summary, _)| summary)
+}
+
+/// Writes the keys of a file, and returns its users too.
+fn take_file(path: &Path, database: u64, mut import: Import<'_>) -> Result<(Summary, Vec<Vec<u8>>), TransferError> {
     let mut keys = 0;
     file::read(path, database, &mut Summary::default(), |item, _| {
         keys += u64::from(matches!(item, Item::Key { .. }));
         Ok(())
     })?;
-    let mut import = Import::new(nodes, credentials, report);
-    let mut summary = Summary::default();
+    let (mut summary, mut users) = (Summary::default(), Vec::new());
     summary.progress.keys_expected = keys;
     file::read(path, database, &mut summary, |item, summary| match item {
         Item::Library(code) => import.library(&code, summary),
@@ -88,11 +92,17 @@ pub fn import_file(
             let payload = payload(&content);
             import.key(key, deadline, content, &payload, summary)
         }
+        Item::User(line) => {
+            users.push(line);
+            Ok(())
+        }
     })?;
-    import.end(summary)
+    import.flush(&mut summary)?;
+    Ok((summary, users))
 }
 
-/// As [`import_file`], of a backup into a cluster without keys.
+/// As [`import_file`], of a backup into a cluster without keys. Its users are made too, at last: whoever restores may
+/// be one of them.
 ///
 /// # Errors
 /// See [`TransferError`]; a cluster that has keys is left as it is.
@@ -102,10 +112,25 @@ pub fn restore(
     credentials: &Credentials,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, TransferError> {
-    match Target::new(nodes, credentials).count()? {
-        0 => import_file(path, 0, nodes, credentials, report),
-        keys => Err(TransferError::NotEmpty(keys)),
+    let keys = Target::new(nodes, credentials).count()?;
+    if keys > 0 {
+        return Err(TransferError::NotEmpty(keys));
     }
+    let (mut summary, users) = take_file(path, 0, Import::new(nodes, credentials, report))?;
+    let own = credentials.login.user.as_deref().unwrap_or("default").as_bytes();
+    let mut users: Vec<_> = users.iter().filter_map(|line| user_of_line(line)).collect();
+    users.sort_by_key(|(name, _)| name == own);
+    let mut target = Target::new(nodes, credentials);
+    for (name, words) in users {
+        let start = [&b"ACL"[..], b"SETUSER", &name, b"reset"].map(<[u8]>::to_vec);
+        let command = start.into_iter().chain(words).collect();
+        let refused = target.write(vec![Unit { key: name, commands: vec![command], bytes: 0, items: None }])?;
+        summary.users += u64::from(refused.is_empty());
+        for (name, why) in refused {
+            summary.refuse(&name, why);
+        }
+    }
+    Ok(summary)
 }
 
 /// Writes the keys of a running Redis into a cluster.

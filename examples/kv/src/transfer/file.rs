@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use crate::backup::USER;
 use crate::rdb::{Content, Limits, Part, RdbFile};
 
 use super::{Summary, TransferError};
@@ -11,7 +12,13 @@ use super::{Summary, TransferError};
 /// What a file has for an import.
 pub(super) enum Item {
     Library(Vec<u8>),
-    Key { key: Vec<u8>, deadline: Option<u64>, content: Content },
+    /// A user of a backup, as a line of `ACL LIST`.
+    User(Vec<u8>),
+    Key {
+        key: Vec<u8>,
+        deadline: Option<u64>,
+        content: Content,
+    },
 }
 
 /// Reads a whole file, and hands over the libraries and the keys of one database. What is passed over is noted.
@@ -36,6 +43,7 @@ pub(super) fn read(
             }
             Part::Key { .. } => *summary.other_databases.entry(present).or_default() += 1,
             Part::Module(name) => summary.refuse(name.as_bytes(), "what a module has besides keys"),
+            Part::About { name, value } if name == USER.as_bytes() => take(Item::User(value), summary)?,
             Part::About { .. } | Part::Keys(_) => {}
         }
     }

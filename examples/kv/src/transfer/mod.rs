@@ -35,6 +35,8 @@ pub struct Summary {
     pub progress: Progress,
     /// Libraries of functions that were taken.
     pub libraries: u64,
+    /// Users that were made.
+    pub users: u64,
     /// Keys whose deadline had passed.
     pub expired: u64,
     /// Number of keys in other databases, which were passed over.
@@ -68,8 +70,8 @@ impl fmt::Display for Summary {
         let Progress { keys, bytes, .. } = self.progress;
         write!(
             f,
-            "{keys} keys taken ({bytes} bytes), {} libraries, {} keys had expired",
-            self.libraries, self.expired
+            "{keys} keys taken ({bytes} bytes), {} libraries, {} users, {} keys had expired",
+            self.libraries, self.users, self.expired
         )?;
         for (database, keys) in &self.other_databases {
             write!(f, "\nnot taken: {keys} keys of database {database}; --db {database} takes them")?;

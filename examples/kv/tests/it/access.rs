@@ -1,5 +1,7 @@
 //! Users and passwords on real processes.
 
+use std::process::Command;
+
 use bytes::Bytes;
 use quorate_kv::client::{Answer, Client};
 
@@ -100,4 +102,55 @@ fn a_node_that_is_cut_off_takes_no_work() {
     }
     assert_eq!(call(&mut client, "READONLY"), ok());
     assert!(error(&mut client, "GET k").starts_with("NOQUORUM"));
+}
+
+/// Runs a command of `kv` on a cluster, as a user, and returns what it said. It must succeed.
+fn kv(cluster: &Cluster, words: &[&str], user: &str, password: &str) -> String {
+    let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+    kv.args(words).arg("--config").arg(cluster.config_path()).args(["--user", user]).env("KV_PASSWORD", password);
+    let output = kv.output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{words:?}: {said}");
+    said
+}
+
+#[test]
+fn a_backup_has_the_users_and_an_export_does_not() {
+    let start = |shards: u16| {
+        let mut cluster = Cluster::describe(1, &format!("requirepass = \"first\"\nshards = {shards}"));
+        cluster.start_all();
+        cluster
+    };
+    let (from, to) = (start(1), start(3));
+    let mut admin = logged_in(&from, 1, "AUTH first");
+    for command in [
+        "SET mine:a v",
+        "ACL SETUSER app on >secret >other ~mine:* %R~all:* &news:* +@read +set -get (~more:* +@all -@dangerous)",
+        "ACL SETUSER gone off nopass",
+        "ACL SETUSER default >second",
+    ] {
+        assert_eq!(call(&mut admin, command), ok());
+    }
+    let [dump, export] = ["dump.rdb", "export.rdb"].map(|name| from.folder().join(name).display().to_string());
+    kv(&from, &["backup", &dump], "default", "second");
+    kv(&from, &["export", "--out", &export], "default", "second");
+    let bytes = |path: &str| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+    assert!(bytes(&dump).contains("user app on #") && !bytes(&dump).contains("secret"));
+    assert!(!bytes(&export).contains("user app") && bytes(&export).contains("mine:a"));
+
+    let mut first = logged_in(&to, 1, "AUTH first");
+    let said = kv(&to, &["restore", &dump], "default", "first");
+    assert!(said.contains("1 keys taken") && said.contains(" 3 users,"), "{said}");
+    // Whether values of `RESTORE` are checked, which they always are, is said anew.
+    let plain = |client: &mut Client| match call(client, "ACL LIST") {
+        Answer::Array(lines) => {
+            lines.iter().map(|line| format!("{line:?}").replace(" sanitize-payload", "")).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(plain(&mut first), plain(&mut admin));
+    let mut app = logged_in(&to, 1, "AUTH app other");
+    assert_eq!(call(&mut app, "MGET mine:a"), Answer::Array(vec![Answer::Bulk(Bytes::from("v"))]));
+    logged_in(&to, 1, "AUTH second");
+    assert!(error(&mut to.client(1), "AUTH gone x").starts_with("WRONGPASS"));
 }

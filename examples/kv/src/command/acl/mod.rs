@@ -4,7 +4,7 @@
 //! commands of its clients and answers questions about users.
 
 use crate::resp::{Encoder, Reply};
-use crate::store::{Grant, KeyPattern, User, Users};
+use crate::store::{DEFAULT_USER, Grant, KeyPattern, User, Users};
 
 use super::context::Change;
 use super::errors::{integer, is, unknown_subcommand, wrong_arity};
@@ -199,6 +199,21 @@ fn dry_run(users: &Users, user: &[u8], request: &[&[u8]]) -> Result<Reply, Reply
         return Err(no_command());
     }
     Ok(check(user, spec, request).map_or_else(|denied| bytes(denied.dry_run()), |()| Reply::OK))
+}
+
+/// The users that somebody has made or changed, each as a line of `ACL LIST`.
+pub fn user_lines(users: &Users) -> Vec<Vec<u8>> {
+    let is_made = |name: &[u8]| name != DEFAULT_USER || !users.is_default_untouched();
+    users.iter().filter(|(name, _)| is_made(name)).map(|(name, user)| line(name, user)).collect()
+}
+
+/// The name and the words after it of such a line. `None` if it is none.
+pub fn user_of_line(line: &[u8]) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let mut words = line.split(|byte| *byte == b' ').map(<[u8]>::to_vec);
+    if words.next()? != b"user" {
+        return None;
+    }
+    Some((words.next().filter(|name| !name.is_empty())?, words.collect()))
 }
 
 /// A user as a line of `ACL LIST`.
