@@ -115,6 +115,7 @@ impl CrushMap {
         let mut search = Search { map: self, x, reweight, observe, budget, tries: TRIES, leaf_tries: 1 };
         for (number, step) in rule.iter().enumerate() {
             (search.observe)(CrushEvent::Step(number));
+            *search.budget = search.budget.saturating_sub(1);
             match *step {
                 CrushStep::Take(item) => taken = [item].into(),
                 CrushStep::ChooseFirstn { count, kind, leaf } => {
@@ -145,7 +146,7 @@ pub(super) struct Search<'m, F, O> {
     x: u32,
     reweight: F,
     pub(super) observe: O,
-    /// Number of straws that may still be drawn.
+    /// Number of straws that may still be drawn. A step counts as one.
     budget: &'m mut u64,
     /// Number of tries for an item.
     pub(super) tries: u32,

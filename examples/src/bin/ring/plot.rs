@@ -102,7 +102,8 @@ impl Picture {
         }
         self.rule(y(1.0), "#c0392b");
         self.height = bottom;
-        self.names(loads.iter().map(|load| load.name.as_str()), slot);
+        let names: Vec<String> = loads.iter().map(|load| short(&load.name)).collect();
+        self.names(&names, slot);
     }
 
     /// The ring, from the top clockwise, with the nodes and their colours beside it.
@@ -121,30 +122,42 @@ impl Picture {
             (middle + radius * angle.sin(), centre - radius * angle.cos())
         };
         for Arc { node, from, to } in &circle.arcs {
-            // An arc of a whole turn has no direction.
-            for (from, to) in [(*from, f64::midpoint(*from, *to)), (f64::midpoint(*from, *to), *to)] {
-                let [(x1, y1), (x2, y2)] = [from, to].map(|turn| point(turn, RADIUS));
-                let [(x3, y3), (x4, y4)] = [to, from].map(|turn| point(turn, RADIUS * 0.6));
-                let (outer, inner) = (RADIUS, RADIUS * 0.6);
+            // An arc of half a turn has no direction.
+            let parts = if to - from < 0.5 { 1 } else { 3 };
+            let part = (to - from) / f64::from(parts);
+            for from in (0..parts).map(|place| from + part * f64::from(place)) {
+                let [(x1, y1), (x2, y2)] = [from, from + part].map(|turn| point(turn, RADIUS));
+                let [(x3, y3), (x4, y4)] = [from + part, from].map(|turn| point(turn, RADIUS * 0.6));
+                let (outer, inner, colour) = (RADIUS, RADIUS * 0.6, colour(*node));
+                // The outline covers the gaps that drawing leaves between neighbours.
                 let _ = writeln!(
                     self.body,
-                    r#"<path d="M{x1:.2} {y1:.2}A{outer} {outer} 0 0 1 {x2:.2} {y2:.2}L{x3:.2} {y3:.2}A{inner} {inner} 0 0 0 {x4:.2} {y4:.2}Z" fill="{}"/>"#,
-                    colour(*node)
+                    r#"<path d="M{x1:.2} {y1:.2}A{outer} {outer} 0 0 1 {x2:.2} {y2:.2}L{x3:.2} {y3:.2}A{inner} {inner} 0 0 0 {x4:.2} {y4:.2}Z" fill="{colour}" stroke="{colour}" stroke-width="0.4"/>"#
                 );
             }
         }
-        let named = circle.nodes.iter().enumerate().filter(|(_, (name, _))| !name.is_empty());
-        for (row, (node, (name, share))) in (0_u32..).zip(named.take(LEGEND_ROWS)) {
-            let y = centre - RADIUS + 18.0 * f64::from(row);
-            let x = middle + RADIUS + 40.0;
-            self.bar(x, y, 12.0, 12.0, &colour(node), name);
-            self.text(x + 20.0, y + 10.0, "start", &format!("{} {:.2} %", short(name), 100.0 * share));
-        }
-        if circle.nodes.len() > LEGEND_ROWS {
-            let rest = format!("and {} more", circle.nodes.len() - LEGEND_ROWS);
-            self.text(middle + RADIUS + 60.0, centre + RADIUS, "start", &rest);
-        }
+        self.legend(circle, middle + RADIUS + 40.0, centre - RADIUS, colour);
         self.height = centre + RADIUS + 12.0;
+    }
+
+    /// The names of the nodes of a ring beside their colours, in columns.
+    fn legend(&mut self, circle: &Circle, left: f64, top: f64, colour: impl Fn(usize) -> String) {
+        let named: Vec<_> = circle.nodes.iter().enumerate().filter(|(_, (name, _))| !name.is_empty()).collect();
+        let shown =
+            if named.len() > LEGEND_ROWS * LEGEND_COLUMNS { LEGEND_ROWS * LEGEND_COLUMNS - 1 } else { named.len() };
+        let place = |row: usize| {
+            let (column, row) = (ratio((row / LEGEND_ROWS) as u64), ratio((row % LEGEND_ROWS) as u64));
+            (left + LEGEND_WIDTH * column, top + 18.0 * row)
+        };
+        for (row, (node, (name, share))) in named.iter().take(shown).enumerate() {
+            let (x, y) = place(row);
+            self.bar(x, y, 12.0, 12.0, &colour(*node), name);
+            self.text(x + 18.0, y + 10.0, "start", &format!("{} {:.2} %", short(name), 100.0 * share));
+        }
+        if shown < named.len() {
+            let (x, y) = place(shown);
+            self.text(x + 18.0, y + 10.0, "start", &format!("and {} more", named.len() - shown));
+        }
     }
 
     /// Two bars for each node that changes: the keys it loses, to the left, and those it gains, to the right.
@@ -191,8 +204,16 @@ impl Picture {
         self.height += 12.0;
     }
 
-    /// The names below bars, rotated, and only as many as fit.
-    fn names<'n>(&mut self, names: impl Iterator<Item = &'n str>, slot: f64) {
+    /// The names below bars: rotated if they do not fit otherwise, and only as many as fit.
+    fn names(&mut self, names: &[String], slot: f64) {
+        let longest = ratio(names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u64);
+        if longest * LETTER_WIDTH < slot {
+            for (place, name) in (0_u32..).zip(names) {
+                self.text(LEFT + slot * (f64::from(place) + 0.5), self.height + 16.0, "middle", name);
+            }
+            self.height += 28.0;
+            return;
+        }
         let every = (12.0 / slot).ceil().max(1.0);
         let mut next = 0.0;
         for (place, name) in (0_u32..).zip(names) {
@@ -201,13 +222,13 @@ impl Picture {
             }
             next += every;
             let (x, y) = (LEFT + slot * (f64::from(place) + 0.5) + 4.0, self.height + 8.0);
-            let name = escape(&short(name));
+            let name = escape(name);
             let _ = writeln!(
                 self.body,
                 r#"<text x="{x:.1}" y="{y:.1}" text-anchor="end" transform="rotate(-60 {x:.1} {y:.1})">{name}</text>"#
             );
         }
-        self.height += NAME_WIDTH;
+        self.height += longest * LETTER_WIDTH * 0.87 + 20.0;
     }
 
     fn heading(&mut self, title: &str, explanation: &str) {
@@ -272,8 +293,12 @@ fn escape(text: &str) -> String {
 const LEFT: f64 = 120.0;
 const PLOT_WIDTH: f64 = 900.0;
 const PLOT_HEIGHT: f64 = 260.0;
-/// Room for a name, horizontal or rotated.
+/// Room for a name beside a bar.
 const NAME_WIDTH: f64 = 80.0;
 const FLOW_ROWS: usize = 50;
 const RADIUS: f64 = 180.0;
-const LEGEND_ROWS: usize = 18;
+/// Width of a letter, on average.
+const LETTER_WIDTH: f64 = 6.4;
+const LEGEND_ROWS: usize = 20;
+const LEGEND_COLUMNS: usize = 2;
+const LEGEND_WIDTH: f64 = 250.0;

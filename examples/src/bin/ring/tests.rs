@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write;
 
 use clap::{Parser, ValueEnum};
 
@@ -117,11 +118,17 @@ fn a_ring_is_drawn() {
     let arcs = |picture: &str| picture.matches("<path").count();
     let three = picture("a\nb 2\nc\n", "ring --virtual-nodes 10");
     assert!(three.contains("Ring of 40 parts"), "{three}");
-    // A part goes round the end, and each arc is drawn in halves.
-    assert_eq!(arcs(&three), 2 * 41);
-    assert!(picture("a\n", "ketama").contains("a 100.00 %"));
+    // A part goes round the end.
+    assert_eq!(arcs(&three), 41);
+    let one = picture("a\n", "ring --virtual-nodes 1");
+    assert!(one.contains("a 100.00 %"));
+    // An arc of more than half a turn is drawn in three parts.
+    assert_eq!(arcs(&one), 4);
     let many = picture("a\nb\n", "ring --virtual-nodes 3000");
-    assert!(many.contains("too many parts") && arcs(&many) == 2 * 4096);
+    assert!(many.contains("too many parts") && arcs(&many) == 4096);
+    let names: String = (0..100).map(|i| format!("node-{i}\n")).collect();
+    let named = picture(&names, "ring --virtual-nodes 1");
+    assert!(named.contains("node-38 ") && !named.contains("node-39 ") && named.contains("and 61 more"));
     assert_eq!(arcs(&picture("a\nb\n", "maglev")), 0);
 }
 
@@ -236,6 +243,56 @@ fn a_redis_cluster_is_read_with_its_slots() {
 }
 
 #[test]
+fn nodes_of_a_redis_cluster_have_addresses_of_ipv6_or_none() {
+    let nodes = "aa ::1:7000@17000 master - 0 0 1 connected 0-5000\nbb :0@0 master - 0 0 2 connected 5001-10000\n\
+                 cc 2001:db8::2:7000@17000,name master,fail - 0 0 3 connected 10001-16383\n";
+    let files = [("nodes", nodes), ("keys", "a\nfoo\nb\n")];
+    let owners = ring(&files, "owners --config @nodes --format redis-nodes --keys @keys").unwrap();
+    assert_eq!(owners, "a\t2001:db8::2:7000\nfoo\t2001:db8::2:7000\nb\t::1:7000\n");
+}
+
+/// Small files that ask for much memory or time.
+#[test]
+fn configurations_out_of_all_proportion_are_refused() {
+    let refused = |format: &str, file: &str| {
+        ring(&[("file", file)], &format!("owners --config @file --format {format} --keys @file")).unwrap_err()
+    };
+    // Each device is of one class, and the bucket has an id for each class.
+    let many = 5000;
+    let devices: String = (0..many).map(|i| format!("device {i} osd.{i} class c{i}\n")).collect();
+    let ids: String = (0..many).map(|i| format!(" id {} class c{i}\n", -2 - i)).collect();
+    let items: String = (0..many).map(|i| format!(" item osd.{i} weight 1\n")).collect();
+    let complaint =
+        refused("crush", &format!("type 1 host\n{devices}host a {{\n id -1\n alg straw2\n{ids}{items}}}\n"));
+    assert_eq!(complaint, "@file, line 5002: the buckets have too many items for their number of classes");
+    // Buckets within buckets, each twice, have weights that double, and a rule that tries for ever finds nothing.
+    let tunables = "tunable choose_local_tries 0\ntunable choose_local_fallback_tries 0\ntunable choose_total_tries 50\n\
+                    tunable chooseleaf_descend_once 1\ntunable chooseleaf_vary_r 1\ntunable chooseleaf_stable 1\n";
+    let nested: String =
+        (2..100).map(|i| format!("host h{i} {{\n id -{i}\n alg straw2\n item h{0}\n item h{0}\n}}\n", i - 1)).collect();
+    let rule = "rule r {\n step take h99\n step choose firstn 0 type osd\n step emit\n}\n";
+    let map = format!("{tunables}type 0 osd\ntype 1 host\nhost h1 {{\n id -1\n alg straw2\n}}\n{nested}{rule}");
+    assert_eq!(refused("crush", &map), "@file: the rule finds no device for placement group 0");
+    // A bucket that contains itself cannot be written: it is not known yet where it is.
+    let circle = "type 1 host\nhost a {\n id -1\n alg straw2\n item b\n}\nhost b {\n id -2\n alg straw2\n item a\n}\n";
+    assert_eq!(refused("crush", circle), "@file, line 5: \"b\" is not known");
+    let directory = tempfile::tempdir().unwrap();
+    let (config, keys) = (directory.path().join("ring.gz"), directory.path().join("keys"));
+    fs::write(&keys, "key\n").unwrap();
+    let header = format!(r#"{{"devs":[null{}],"part_shift":24}}"#, ",null".repeat(1 << 16));
+    let mut bytes = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let length = u32::try_from(header.len()).unwrap().to_be_bytes();
+    for part in [&b"R1NG"[..], &[0, 1], &length[..], header.as_bytes()] {
+        bytes.write_all(part).unwrap();
+    }
+    fs::write(&config, bytes.finish().unwrap()).unwrap();
+    let (path, keys) = (config.to_str().unwrap(), keys.to_str().unwrap());
+    let cli = Cli::try_parse_from(["ring", "owners", "--config", path, "--format", "swift", "--keys", keys]).unwrap();
+    let complaint = run(&cli, &mut Vec::new()).unwrap_err().to_string();
+    assert!(complaint.contains("the header of the ring: there are more than 65536 devices"), "{complaint}");
+}
+
+#[test]
 fn a_swift_ring_places_as_swift_does() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../consistent-hash/tests/golden/systems/");
     let table = fs::read_to_string(format!("{golden}swift.tsv")).unwrap();
@@ -294,6 +351,11 @@ fn bad_configurations_are_refused_by_line() {
             "upstream a { server x; }",
             "@file: the upstream has no `hash KEY consistent`, which alone places on a ring",
         ),
+        (
+            "nginx",
+            "upstream a { hash $x consistent; server x; hash $x; }",
+            "@file: the upstream has no `hash KEY consistent`, which alone places on a ring",
+        ),
         ("nginx", "upstream a { hash $x consistent; server x;", "@file: the upstream has no end"),
         (
             "nginx",
@@ -303,6 +365,12 @@ fn bad_configurations_are_refused_by_line() {
         ("haproxy", "backend a\n server x", "@file, line 2: a server has no address"),
         ("haproxy", "backend a\n hash-type consistent md5\n", "@file, line 2: \"md5\" is no hash function of HAProxy"),
         ("haproxy", "backend a\n server x 1:1 id z\n", "@file, line 2: \"z\" is not an id"),
+        ("haproxy", "defaults\n server x 1:1\n", "@file, line 2: HAProxy takes no server in `defaults`"),
+        (
+            "haproxy",
+            "backend a\n server x 1:1 weight 257\n",
+            "@file, line 2: HAProxy takes no weight above 256, as 257",
+        ),
         ("haproxy", "global\n", "@file: there is no backend with servers"),
         ("twemproxy", "a:\n  hash: sha1\n", "@file, line 2: \"sha1\" is no hash of memcached's clients"),
         ("twemproxy", "a:\n  servers:\n   - 1.1.1.1:1\n", "@file, line 3: \"1.1.1.1:1\" has no port"),
@@ -321,6 +389,18 @@ fn bad_configurations_are_refused_by_line() {
         ),
         ("crush", "type 1 host\nhost a {\n item osd.0 weight 1\n}\n", "@file, line 3: \"osd.0\" is not known"),
         ("crush", "choose_args 1 {\n}\n", "@file, line 1: weight sets (choose_args) are not read"),
+        ("crush", "device 0 a\ndevice 1 a\n", "@file, line 2: there are two devices or buckets named a"),
+        ("crush", "type 1 host\nhost a {\n id -1\n}\n", "@file, line 2: the bucket has no algorithm"),
+        (
+            "crush",
+            "type 1 host\nhost a {\n id -1\n alg straw2\n}\nhost b {\n id -1\n alg straw2\n}\n",
+            "@file, line 6: there are two buckets with the id -1",
+        ),
+        (
+            "crush",
+            "type 1 host\nhost a {\n id -2 class c\n id -3 class c\n}\n",
+            "@file, line 4: the bucket has two ids for the class c",
+        ),
         ("crush", "", "@file: the tunable choose_local_tries is 2; only the profile jewel and later ones are read"),
         ("redis-nodes", "a b c\n", "@file, line 1: this is no line of CLUSTER NODES: fields are missing"),
         ("redis-nodes", "a b:1 master - 0 0 1 connected 0-16384\n", "@file, line 1: \"0-16384\" is no range of slots"),

@@ -60,9 +60,10 @@ pub(super) fn read(file: &File<'_>) -> Result<SystemRing, Failure> {
             ("hash-type", _) => section.hash = None,
             ("default-server", settings) => {
                 if let Some(weight) = setting(settings, "weight") {
-                    section.weight = Some(Written(whole_weight(weight).map_err(fail)?));
+                    section.weight = Some(Written(weight_of(weight).map_err(fail)?));
                 }
             }
+            ("server", _) if in_defaults => return Err(fail("HAProxy takes no server in `defaults`".into())),
             ("server", [name, _, settings @ ..]) => {
                 section.servers.push(server(name, settings, section.weight).map_err(fail)?);
             }
@@ -86,7 +87,7 @@ fn server(name: &str, settings: &[&str], default: Option<Written>) -> Result<Ser
         server.weight = weight;
     }
     if let Some(weight) = setting(settings, "weight") {
-        server.weight = whole_weight(weight)?;
+        server.weight = weight_of(weight)?;
     }
     if settings.contains(&"disabled") {
         server.weight = None;
@@ -95,6 +96,15 @@ fn server(name: &str, settings: &[&str], default: Option<Written>) -> Result<Ser
         server.id = Some(id.parse().map_err(|_| format!("{id:?} is not an id"))?);
     }
     Ok(server)
+}
+
+/// A weight. `None` stands for a weight of zero.
+fn weight_of(text: &str) -> Result<Option<Weight>, String> {
+    let weight = whole_weight(text)?;
+    match weight {
+        Some(heavy) if heavy.as_f64() > 256.0 => Err(format!("HAProxy takes no weight above 256, as {text}")),
+        weight => Ok(weight),
+    }
 }
 
 /// The word behind another.

@@ -52,7 +52,9 @@ fn upstream<'w>(file: &File<'_>, mut words: &'w [Word]) -> Result<(Upstream, &'w
         words = &after[1..];
         let arguments: Vec<&str> = directive[1..].iter().map(|(_, word)| word.as_str()).collect();
         match (first.as_str(), &arguments[..]) {
+            // The last method counts.
             ("hash", [_, "consistent"]) => upstream.consistent = true,
+            ("hash" | "ip_hash" | "least_conn" | "random", _) => upstream.consistent = false,
             ("server", [name, parameters @ ..]) => {
                 let server = server(name, parameters).map_err(|reason| file.fail(*line, reason))?;
                 upstream.servers.extend(server);

@@ -24,7 +24,9 @@ pub(super) fn read(file: &File<'_>) -> Result<Built, Failure> {
         if owned.is_empty() || !flags.split(',').any(|flag| flag == "master") {
             continue;
         }
-        let address = address.split(['@', ',']).next().filter(|address| !address.starts_with(':')).unwrap_or(id);
+        // A node that does not know its own address yet has only a port, `:7000`.
+        let has_host = |address: &&str| address.rsplit_once(':').is_some_and(|(host, _)| !host.is_empty());
+        let address = address.split(['@', ',']).next().filter(has_host).unwrap_or(id);
         let number = u32::try_from(names.len()).map_err(|_| file.fail(line, "there are too many nodes"))?;
         names.push(address.to_owned());
         for range in owned {

@@ -1,12 +1,14 @@
 //! OpenStack Swift: a ring in a `.ring.gz` of version 1: a header in JSON, then for each replica the device of each
 //! partition.
 
+use std::fmt;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 use quorate_consistent_hash::compat::{SwiftDevice, SwiftRing};
 use quorate_consistent_hash::{Node, Weight};
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::file::File;
 use crate::algorithm::Built;
@@ -21,6 +23,7 @@ pub(crate) struct SwiftCluster {
 
 #[derive(Deserialize)]
 struct Header {
+    #[serde(deserialize_with = "devices")]
     devs: Vec<Option<Device>>,
     part_shift: u32,
     #[serde(default = "little")]
@@ -37,6 +40,33 @@ struct Device {
     region: u32,
     zone: u32,
     weight: f64,
+}
+
+/// The devices, of which there are no more than the two bytes of an entry can name. Each takes some hundred bytes, but
+/// only five in the file if it is missing.
+fn devices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<Device>>, D::Error> {
+    struct Devices;
+
+    impl<'de> Visitor<'de> for Devices {
+        type Value = Vec<Option<Device>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of devices")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut devices: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(device) = devices.next_element()? {
+                if all.len() == DEVICES_MAX {
+                    return Err(A::Error::custom(format_args!("there are more than {DEVICES_MAX} devices")));
+                }
+                all.push(device);
+            }
+            Ok(all)
+        }
+    }
+
+    deserializer.deserialize_seq(Devices)
 }
 
 fn little() -> String {
@@ -103,6 +133,7 @@ impl Device {
     }
 }
 
+const DEVICES_MAX: usize = 1 << 16;
 const REPLICAS_MAX: usize = 256;
 const BYTES_MAX: u64 = (1 << 28) + (1 << 24);
 const CUT: &str = "the ring is cut short";
