@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod day;
 mod deploy;
 mod golden;
 mod members;

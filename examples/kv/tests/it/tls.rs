@@ -31,7 +31,7 @@ fn cluster(nodes: u64, clients: &str) -> Cluster {
 }
 
 /// Has `kv certs` make an authority and certificates.
-fn certs(cluster: &Cluster, folder: &str) {
+pub(crate) fn certs(cluster: &Cluster, folder: &str) {
     let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
     let made = kv.arg("certs").arg(cluster.folder().join(folder)).arg("--config").arg(cluster.config_path()).output();
     let made = made.unwrap();
@@ -55,7 +55,7 @@ fn config(authority: &Path, own: Option<&Path>) -> Arc<ClientConfig> {
 }
 
 /// Has all nodes read their certificates again.
-fn reload(cluster: &Cluster) {
+pub(crate) fn reload(cluster: &Cluster) {
     for id in cluster.running() {
         cluster.signal(id, "HUP");
     }
