@@ -59,21 +59,36 @@ impl StateMachine for Store {
 impl BranchState for Store {
     fn keys(&self, work: &Bytes) -> BTreeSet<Bytes> {
         // Work that cannot be read is refused when it is carried out.
-        Work::decode(work.clone()).map(|work| work.keys()).unwrap_or_default()
+        self.work(work).map(|work| work.keys()).unwrap_or_default()
     }
 
     fn vote(&self, log_time: LogTime, work: &Bytes) -> Vote {
-        match Work::decode(work.clone()) {
-            Ok(work) if work.is_possible(self, log_time.0) => Vote::Yes,
+        match self.work(work) {
+            Some(work) if work.is_possible(self, log_time.0) => Vote::Yes,
             _ => Vote::No,
         }
     }
 
     fn holder(&self, work: &Bytes, locks: &BTreeMap<Bytes, BranchId>) -> Option<BranchId> {
-        let work = Work::decode(work.clone()).ok()?;
+        let work = self.work(work)?;
         let locked = |key: &Bytes| locks.get(key).copied();
         let in_the_way = |(key, holder): (&Bytes, &BranchId)| work.waits_for(key).then_some(*holder);
         work.keys().iter().find_map(locked).or_else(|| locks.iter().find_map(in_the_way))
+    }
+
+    fn take(&mut self, work: Bytes) -> Bytes {
+        match Work::decode(work.clone()) {
+            // The vote found all pieces.
+            Ok(Work::Whole { id, count }) => self.take_pieces(id, count).unwrap_or(work),
+            _ => work,
+        }
+    }
+}
+
+impl Store {
+    /// The work of an entry, put together if its pieces came before. `None` if it cannot be read, or is incomplete.
+    fn work(&self, work: &Bytes) -> Option<Work> {
+        Work::decode_whole(work.clone(), self).ok().flatten()
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn cut<E: Election>(shared: &Shared<E>) -> Result<Vec<Cut>, Rea
         shared.peers.ask_for_breather().await;
         let id = random::fresh();
         let works = (0..shared.layout().shards()).map(|shard| (shard, Work::Cut { id }));
-        if commits.commit_work(works, deadline).await == Committed::Yes
+        if commits.commit(works, deadline).await == Committed::Yes
             && let Some(cuts) = take(shared, id).await?
         {
             return Ok(cuts);

@@ -3,7 +3,6 @@
 //! that one can, and each node coordinates what its own clients ask for.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use quorate_two_phase_commit::{Knowledge, Settings};
 use tokio::time::Instant;
 
 use super::{COMMAND_TIMEOUT, shard_group};
-use crate::shards::work::{Part, Work};
+use crate::shards::work::Work;
 use crate::store::Store;
 
 /// The channel of the messages of transaction managers.
@@ -100,14 +99,8 @@ impl<E: Election> Commits<E> {
         .await;
     }
 
-    /// Has the shards carry out their parts, all of them or none.
-    pub(super) async fn commit(&self, parts: BTreeMap<u16, Part>, deadline: Instant) -> Committed {
-        let work = |part| Work::Part { part, only_if: false };
-        self.commit_work(parts.into_iter().map(|(shard, part)| (shard, work(part))), deadline).await
-    }
-
     /// Has the shards do their work, all of it or none.
-    pub(super) async fn commit_work(&self, works: impl Iterator<Item = (u16, Work)>, deadline: Instant) -> Committed {
+    pub(super) async fn commit(&self, works: impl Iterator<Item = (u16, Work)>, deadline: Instant) -> Committed {
         let Some(transaction) = self.begin(deadline).await else { return Committed::No };
         for (shard, work) in works {
             let Some(resource) = self.resources.get(usize::from(shard)) else { return Committed::No };

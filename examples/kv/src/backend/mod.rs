@@ -31,6 +31,7 @@ mod every;
 mod layout_keeper;
 mod layout_register;
 mod mover;
+mod pieces;
 mod shard;
 mod transact;
 mod user_keeper;
@@ -108,10 +109,11 @@ impl<E: Election> ShardsBackend<E> {
     pub fn new(place: Place) -> Self {
         let Place { local, node, id, founders, clients, shards, redirects, peers, first_password } = place;
         let has_several = shards > 1;
+        let uploads = Rc::default();
         let shared = Shared {
             id,
             redirects: redirects && has_several,
-            shards: (0..shards).map(|shard| LocalShard::new(local.clone(), shard)).collect(),
+            shards: (0..shards).map(|shard| LocalShard::new(local.clone(), shard, &uploads)).collect(),
             layout: RefCell::new(Arc::new(Layout::even(shards))),
             keeper: has_several.then(|| LayoutKeeper::new(LayoutRegister::new(node.clone()))),
             commits: has_several.then(|| Commits::new(node, id, founders, shards)),
@@ -200,7 +202,7 @@ impl<E: Election> Backend for ShardsBackend<E> {
 
     fn write(&self, target: Target, entry: Bytes) -> impl Future<Output = Written> + 'static {
         let shared = Rc::clone(&self.shared);
-        let deadline = Instant::now() + COMMAND_TIMEOUT;
+        let deadline = Instant::now() + pieces::time_for(entry.len());
         // Proposed before this returns, so that entries are proposed in the order of calls.
         let first = match target {
             Target::Shard(shard) if shared.is_ready() && !shared.redirects => {

@@ -10,11 +10,12 @@ use quorate_protocol::replication::Election;
 use tokio::time::{Instant, sleep};
 
 use super::commit::Committed;
+use super::pieces::works_of;
 use super::{COMMAND_TIMEOUT, Shared, Tried};
 use crate::connection::{Freshness, Reason, Written};
 use crate::shards::layout::SlotMove;
 use crate::shards::work::{Effect, Part, Work};
-use crate::store::{Record, SlotChange};
+use crate::store::{Record, SlotChange, WORK_BYTES_MAX};
 
 /// Carries out the moves of the shards that this node leads, as long as it runs.
 pub(super) async fn keep_moving<E: Election>(shared: &Shared<E>) {
@@ -139,16 +140,17 @@ async fn move_batch<E: Election>(
         comes.checks.push((key, 0));
         comes.effects.push(Effect::put(record, true));
     }
-    if comes.len() > super::transact::PART_BYTES_MAX {
+    if comes.len() > WORK_BYTES_MAX {
         let key = String::from_utf8_lossy(records[0].key()).into_owned();
         tracing::error!(key, bytes = comes.len(), "this key is too large to move, so its slot stays where it is");
         return Err(Reason::TooLarge);
     }
     let commits = shared.commits.as_ref().ok_or(Reason::NoQuorum)?;
     let parts = BTreeMap::from([(change.from, leaves), (change.to, comes)]);
+    let works = works_of(shared, parts).await?;
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     shared.breather.over(deadline).await;
-    match commits.commit(parts, deadline).await {
+    match commits.commit(works.into_iter(), deadline).await {
         // A client changed one of the keys. The others are in one of the halves.
         Committed::No if records.len() > 1 => {
             let second = records.split_off(records.len() / 2);

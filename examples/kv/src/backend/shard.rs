@@ -1,6 +1,7 @@
 //! One shard, and work for one shard.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use quorate_two_phase_commit::manager::BranchId;
 use quorate_two_phase_commit::manager::replica::{OutsideEnd, work_outside};
 use tokio::time::Instant;
 
+use super::pieces::{self, Uploads};
 use super::{COMMAND_TIMEOUT, Shared, pause, shard_group, transact};
 use crate::command::{Answer, At, ReadBatch, ServerInfo, keys_of_entry};
 use crate::connection::{Freshness, Reason, Written};
-use crate::entry::decode_outcome;
+use crate::entry::{ENTRY_BYTES_MAX, decode_outcome};
 use crate::machine::Shard;
 use crate::shards::layout::Target;
 use crate::shards::work::{ShardReply, Work};
@@ -25,6 +27,13 @@ use crate::store::{Elsewhere, Record, Scripts, Wait};
 #[derive(Debug)]
 pub(super) struct LocalShard<E: Election> {
     replica: LocalReplicaHandle<LogCore<E>, Shard>,
+    uploads: Rc<Uploads>,
+}
+
+impl<E: Election> Clone for LocalShard<E> {
+    fn clone(&self) -> Self {
+        Self { replica: self.replica.clone(), uploads: Rc::clone(&self.uploads) }
+    }
 }
 
 /// Keys, each with whether the shard from which its slot moves has sent the asker.
@@ -82,8 +91,14 @@ pub(super) struct Fetched {
 }
 
 impl<E: Election> LocalShard<E> {
-    pub(super) fn new(node: LocalHandle, shard: u16) -> Self {
-        Self { replica: LocalReplicaHandle::new(node, shard_group(shard)).timeout(COMMAND_TIMEOUT) }
+    pub(super) fn new(node: LocalHandle, shard: u16, uploads: &Rc<Uploads>) -> Self {
+        let replica = LocalReplicaHandle::new(node, shard_group(shard)).timeout(COMMAND_TIMEOUT);
+        Self { replica, uploads: Rc::clone(uploads) }
+    }
+
+    /// The work in pieces that this node brings to shards.
+    pub(super) fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Proposes an entry of commands. `asks` is set if the shard from which a slot moves has sent it here.
@@ -91,27 +106,26 @@ impl<E: Election> LocalShard<E> {
         self.carry_out(&Work::Entry { entry: entry.clone(), asks })
     }
 
-    /// Proposes work.
+    /// Proposes work: before this returns, unless it goes there in pieces.
     pub(super) fn carry_out(&self, work: &Work) -> impl Future<Output = Tried> + 'static + use<E> {
-        let outcome = self.replica.propose(work_outside(&work.encode()));
+        let encoded = work.encode();
+        let begun = if encoded.len() <= ENTRY_BYTES_MAX {
+            Ok(self.replica.propose(work_outside(&encoded)))
+        } else {
+            Err((self.clone(), encoded))
+        };
         async move {
-            let written = written(outcome.await);
-            let response = match written {
-                Written::Applied(response) => response,
-                Written::NotApplied(Reason::NoQuorum) => return Tried::NotTaken,
-                written => return Tried::Done(written),
-            };
-            match OutsideEnd::decode(response) {
-                Ok(OutsideEnd::Done(reply)) => match ShardReply::decode(reply) {
-                    ShardReply::Done(replies) => Tried::Done(Written::Applied(replies)),
-                    ShardReply::Elsewhere(elsewhere) => Tried::Elsewhere(elsewhere),
-                    ShardReply::Changed | ShardReply::Refused(_) => Tried::Changed,
-                },
-                Ok(_) => Tried::Locked,
-                // The replica answers another question, which it never does.
-                Err(_) => Tried::Done(Written::Unknown),
+            match begun {
+                Ok(outcome) => tried(outcome.await),
+                Err((shard, whole)) => pieces::carry_out(&shard, whole).await,
             }
         }
+    }
+
+    /// Proposes work that fits an entry, before this returns.
+    pub(super) fn propose_short(&self, work: &Work) -> impl Future<Output = Tried> + 'static + use<E> {
+        let outcome = self.replica.propose(work_outside(&work.encode()));
+        async move { tried(outcome.await) }
     }
 
     pub(super) fn read(
@@ -324,6 +338,25 @@ pub(super) async fn read_or_wait_on<E: Election>(
         }
     }
     Err(Reason::CrossShard)
+}
+
+fn tried(outcome: Outcome) -> Tried {
+    let response = match written(outcome) {
+        Written::Applied(response) => response,
+        Written::NotApplied(Reason::NoQuorum) => return Tried::NotTaken,
+        written => return Tried::Done(written),
+    };
+    match OutsideEnd::decode(response) {
+        Ok(OutsideEnd::Done(reply)) => match ShardReply::decode(reply) {
+            ShardReply::Done(replies) => Tried::Done(Written::Applied(replies)),
+            ShardReply::Elsewhere(elsewhere) => Tried::Elsewhere(elsewhere),
+            ShardReply::Changed | ShardReply::Refused(_) => Tried::Changed,
+            ShardReply::Dropped => Tried::Done(Written::NotApplied(Reason::Overloaded)),
+        },
+        Ok(_) => Tried::Locked,
+        // The replica answers another question, which it never does.
+        Err(_) => Tried::Done(Written::Unknown),
+    }
 }
 
 fn written(outcome: Outcome) -> Written {

@@ -8,14 +8,15 @@ use quorate_protocol::replication::Election;
 use tokio::time::Instant;
 
 use super::commit::Committed;
+use super::pieces::works_of;
 use super::shard::AskedKeys;
-use super::{Fetched, Shared, Tried, pause};
+use super::{COMMAND_TIMEOUT, Fetched, Shared, Tried, pause};
 use crate::command::{Answer, ReadBatch, keys_of_entry};
 use crate::connection::{Reason, Written};
 use crate::entry::Watched;
 use crate::shards::transaction::{Known, Trial, attempt};
 use crate::shards::work::{Part, Work};
-use crate::store::{Elsewhere, Record, Scripts};
+use crate::store::{Elsewhere, Record, Scripts, WORK_BYTES_MAX};
 
 /// The keys of a transaction as their shards had them.
 #[derive(Default)]
@@ -75,7 +76,7 @@ async fn try_once<E: Election>(
         let is_unchanged = gathered.shards().len() < 2 || still_holds(shared, &gathered, deadline).await?;
         return Ok(is_unchanged.then_some(Written::Applied(replies)));
     }
-    if parts.values().any(|part| part.len() > PART_BYTES_MAX) {
+    if parts.values().any(|part| part.len() > WORK_BYTES_MAX) {
         return refused(Reason::TooLarge);
     }
     commit(shared, parts, replies, deadline).await
@@ -98,8 +99,11 @@ async fn commit<E: Election>(
         });
     }
     let commits = shared.commits.as_ref().ok_or(Obstacle::Lasting(Reason::NoQuorum))?;
+    let works = works_of(shared, parts).await.map_err(Obstacle::Lasting)?;
+    // Long parts have taken their own time.
+    let deadline = deadline.max(Instant::now() + COMMAND_TIMEOUT / 2);
     shared.breather.over(deadline).await;
-    Ok(match commits.commit(parts, deadline).await {
+    Ok(match commits.commit(works.into_iter(), deadline).await {
         Committed::Yes => Some(Written::Applied(replies)),
         Committed::No => None,
         Committed::Unknown => Some(Written::Unknown),
@@ -216,5 +220,3 @@ async fn fetch<E: Election>(
 
 /// Maximum number of keys of a transaction.
 const KEYS_MAX: usize = 100_000;
-/// Maximum bytes of a shard's part. It is an entry of the log.
-pub(super) const PART_BYTES_MAX: usize = 1024 * 1024 - 8192;

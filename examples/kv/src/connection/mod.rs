@@ -15,9 +15,9 @@ use super::clients::ClientRequest;
 use super::command::{Answer, Blocking, ReadBatch, Replies, Session};
 use super::entry::decode_outcome;
 use super::pubsub::{Change, Request};
-use super::resp::{Encoder, Limits, Reply, RequestReader, Version};
+use super::resp::{Encoder, Limits, Reply, RequestReader, RequestRoom, Reservation, Version};
 use super::shards::layout::{Layout, Target};
-use super::store::VALUE_BYTES_MAX;
+use super::store::{VALUE_BYTES_MAX, WORK_BYTES_MAX};
 
 mod access;
 mod observed;
@@ -39,7 +39,9 @@ pub struct ConnectionLimits {
     /// Maximum bytes of unsent replies. Beyond them no request is taken. So a client can send its whole pipeline before
     /// it reads, up to this limit. One batch of replies may be larger.
     pub replies_bytes_max: usize,
-    /// Maximum bytes of one entry of the log. A larger write is refused.
+    /// Maximum bytes of an argument. A longer one ends the connection with an error, as in Redis.
+    pub argument_bytes_max: usize,
+    /// Maximum bytes of one entry: a command, or all commands of a transaction. A larger one is refused.
     pub command_bytes_max: usize,
 }
 
@@ -48,7 +50,8 @@ impl Default for ConnectionLimits {
         Self {
             pipeline_bytes_max: 1024 * 1024,
             replies_bytes_max: 64 * 1024 * 1024,
-            command_bytes_max: 1024 * 1024 - 8192,
+            argument_bytes_max: VALUE_BYTES_MAX,
+            command_bytes_max: WORK_BYTES_MAX - ENTRY_HEAD_BYTES_MAX,
         }
     }
 }
@@ -179,6 +182,8 @@ pub struct Connection {
     transaction: Transaction,
     subscriptions: Subscriptions,
     reader: RequestReader,
+    /// The room of large requests that are not answered, or wait for `EXEC`.
+    kept: Vec<Reservation>,
     input: BytesMut,
     output: BytesMut,
     /// Requests that are not answered, or are answered but follow one that is not.
@@ -241,8 +246,8 @@ impl Connection {
     /// A new connection with its number, from 1.
     pub fn new(id: i64, limits: ConnectionLimits) -> Self {
         let requests = Limits {
-            argument_bytes_max: VALUE_BYTES_MAX,
-            request_bytes_max: limits.command_bytes_max.max(2 * VALUE_BYTES_MAX),
+            argument_bytes_max: limits.argument_bytes_max,
+            request_bytes_max: limits.command_bytes_max + ENTRY_HEAD_BYTES_MAX,
         };
         Self {
             limits,
@@ -251,7 +256,8 @@ impl Connection {
             access: Access::open(),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
-            reader: RequestReader::new(requests),
+            reader: RequestReader::new(requests, RequestRoom::new(LARGE_BYTES_MAX)),
+            kept: Vec::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             slots: VecDeque::new(),
@@ -271,6 +277,21 @@ impl Connection {
             is_unsure: false,
             observed: Observed::default(),
         }
+    }
+
+    /// Has the large requests take their memory from a room that other connections share.
+    pub fn share_room(&mut self, room: &RequestRoom) {
+        self.reader.share_room(room);
+    }
+
+    /// Bytes for which the buffer of the input is to have space, so that it need not grow while they come.
+    pub fn input_expected(&self) -> usize {
+        self.reader.bytes_expected().saturating_sub(self.input.len())
+    }
+
+    /// Returns true while a large request comes, which takes up room that others may need.
+    pub fn is_receiving(&self) -> bool {
+        self.input_expected() > 0 && self.wants_input()
     }
 
     /// The buffer to which received bytes are to be appended, if [`wants_input`](Self::wants_input).
@@ -358,6 +379,9 @@ impl Connection {
     pub fn next_work(&mut self) -> Option<Work> {
         if let Some(work) = self.outcomes.pop_front().or_else(|| self.ask_again()) {
             return Some(work);
+        }
+        if self.slots.is_empty() && !self.transaction.is_open() {
+            self.kept.clear();
         }
         let mut input = std::mem::take(&mut self.input);
         let mut group = None;
@@ -550,6 +574,10 @@ impl Connection {
 
 /// Maximum bytes of replies that wait for a client that has to log in, as in Redis.
 const STRANGER_REPLIES_BYTES_MAX: usize = 1024;
+/// Bytes of an entry without its commands, and of the lengths in a request, at most.
+const ENTRY_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of large requests of a connection that shares no room.
+const LARGE_BYTES_MAX: usize = 4 * WORK_BYTES_MAX;
 /// A larger input buffer is returned to the allocator once it is used up.
 const INPUT_BYTES_KEPT: usize = 64 * 1024;
 

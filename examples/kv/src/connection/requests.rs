@@ -10,7 +10,7 @@ use crate::command::{
     TransactionCommand, parse,
 };
 use crate::entry::{
-    EntryWriter, Watched, command_bytes_max, decode_arguments, encode_arguments, transaction_bytes_max,
+    ENTRY_BYTES_MAX, EntryWriter, Watched, command_bytes_max, decode_arguments, encode_arguments, transaction_bytes_max,
 };
 use crate::pubsub::{self, Message};
 use crate::random;
@@ -46,11 +46,11 @@ impl Connection {
             }
         };
         let length = self.reader.request_bytes();
-        if matches!(request, Request::TooLarge) {
+        if let Some(reason) = refusal(&request) {
             if group.is_some() {
                 return None;
             }
-            self.reply(length, &Reply::error(Reason::TooLarge.to_string()));
+            self.reply(length, &Reply::error(reason.to_string()));
             return Some(self.reader.consume());
         }
         let arguments = request.arguments();
@@ -84,6 +84,7 @@ impl Connection {
             };
             self.note_taken(place, &arguments, taken);
         }
+        self.kept.extend(self.reader.take_reservation());
         Some(self.reader.consume())
     }
 
@@ -242,17 +243,25 @@ impl Connection {
                 Command::Write(_)
                 | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))
                 | Command::PubSub(PubSubCommand::Publish(_)),
-            ) => {
-                if self.transaction.push(encode_arguments(arguments), self.limits.command_bytes_max) {
-                    return Reply::Status("QUEUED");
-                }
-                Reply::error(Reason::TooLarge.to_string())
-            }
+            ) => match self.push(arguments) {
+                Ok(()) => return Reply::Status("QUEUED"),
+                Err(reason) => Reply::error(reason.to_string()),
+            },
             Ok(_) => Reply::error("ERR Command not allowed inside a transaction"),
             Err(error) => error.clone(),
         };
         self.transaction.fail();
         refusal
+    }
+
+    /// Keeps a command for `EXEC`. Those of a long transaction take their memory from the room for large requests.
+    fn push(&mut self, arguments: &[&[u8]]) -> Result<(), Reason> {
+        let command = encode_arguments(arguments);
+        if self.transaction.bytes() + command.len() > ENTRY_BYTES_MAX {
+            self.kept.push(self.reader.reserve(command.len()).ok_or(Reason::Overloaded)?);
+        }
+        let fits = self.transaction.push(command, self.limits.command_bytes_max);
+        fits.then_some(()).ok_or(Reason::TooLarge)
     }
 
     /// Adds a change of the users, which is alone in its entry. `None` if it must not begin yet.
@@ -403,8 +412,9 @@ impl Connection {
             Group::Writes { target, entry, count, blocking, .. } => {
                 self.writing += 1;
                 self.is_blocked = blocking.is_some();
-                self.is_alone = !matches!(target, Target::Shard(_));
                 let entry = entry.finish();
+                // What goes to its shard in pieces would be overtaken.
+                self.is_alone = !matches!(target, Target::Shard(_)) || entry.len() > ENTRY_BYTES_MAX;
                 first = First::OfEntry(entry.clone());
                 let changes_users = self.access.is_changing;
                 (State::Writes { count, target }, Work::Write { slot, target, entry, blocking, changes_users })
@@ -442,6 +452,15 @@ impl Connection {
             self.session.replies = Replies::On;
         }
         work
+    }
+}
+
+/// The reason why a request was read and dropped.
+fn refusal(request: &Request<'_>) -> Option<Reason> {
+    match request {
+        Request::TooLarge => Some(Reason::TooLarge),
+        Request::NoRoom => Some(Reason::Overloaded),
+        Request::Array(_) | Request::Inline(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Command, PubSubCommand, Question, SessionCommand, Spec};
-use crate::entry::{Published, put_receivers};
+use crate::entry::{ENTRY_BYTES_MAX, Published, put_receivers};
 use crate::pubsub::{Answer, Change, Delivery, Message, Request, Topic, subscription_bytes};
 use crate::resp::{Encoder, Reply, Version};
 
@@ -197,7 +197,7 @@ impl Connection {
                 self.check_is_idle(group.as_ref())?;
                 self.unsubscribe(topic, names);
             }
-            PubSubCommand::Publish(_) if length > self.limits.command_bytes_max => {
+            PubSubCommand::Publish(_) if length > self.limits.command_bytes_max.min(ENTRY_BYTES_MAX) => {
                 if group.is_some() {
                     return None;
                 }

@@ -9,8 +9,13 @@ mod shards;
 mod strangers;
 mod subscriptions;
 
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { pipeline_bytes_max: 1000, replies_bytes_max: 1000, command_bytes_max: 4096 };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    pipeline_bytes_max: 1000,
+    replies_bytes_max: 1000,
+    argument_bytes_max: ARGUMENT,
+    command_bytes_max: 4096,
+};
+const ARGUMENT: usize = 100_000_000;
 const NOW: At = At { log_time: 1_000, now: 1_000 };
 
 /// A connection whose work is carried out when the test asks for it.
@@ -210,7 +215,7 @@ fn many_bytes_of_replies_are_made_in_parts() {
     for key in ["a", "b"] {
         for _ in 0..4 {
             let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
-            entry.command(&[b"append", key.as_bytes(), "x".repeat(VALUE_BYTES_MAX / 4).as_bytes()]);
+            entry.command(&[b"append", key.as_bytes(), "x".repeat(128 * 1024).as_bytes()]);
             apply(&mut client.store, NOW.log_time, &entry.finish()).unwrap();
         }
     }
@@ -359,10 +364,34 @@ fn a_point_of_time_becomes_a_span_by_the_wall_clock_of_this_node() {
 #[test]
 fn a_value_that_is_too_large_is_refused_and_the_connection_goes_on() {
     let mut client = Client::new();
-    let large = "x".repeat(VALUE_BYTES_MAX + 1);
+    let large = "x".repeat(100_000);
     let request = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{large}\r\n", large.len());
     let replies = client.ask(&format!("SET a 1\r\n{request}GET a\r\n"));
     assert_eq!(replies, "+OK\r\n-TOOLARGE not applied\r\n$1\r\n1\r\n");
+}
+
+/// As Redis does beyond its `proto-max-bulk-len`: at once, without its bytes.
+#[test]
+fn an_argument_beyond_the_longest_value_ends_the_connection() {
+    let mut client = Client::new();
+    let replies = client.ask(&format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n", ARGUMENT + 1));
+    assert_eq!(replies, "-ERR Protocol error: invalid bulk length\r\n");
+    assert!(client.connection.is_done());
+}
+
+/// A later one would overtake it, since it goes to its shard in pieces.
+#[test]
+fn nothing_begins_behind_an_entry_that_goes_in_pieces() {
+    let limits = ConnectionLimits { command_bytes_max: 2 << 20, pipeline_bytes_max: 4 << 20, ..LIMITS };
+    let mut client = Client { connection: Connection::new(1, limits), ..Client::new() };
+    let value = "x".repeat(1 << 20);
+    client.send(&format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}\r\nSET a 1\r\nGET a\r\n", value.len()));
+    for names in ["0:write 1", "1:write 1", "2:read 1 Linearizable"] {
+        let (work, found) = client.work();
+        assert_eq!(found, names);
+        client.carry_out_all(work);
+    }
+    assert_eq!(client.received(), "+OK\r\n+OK\r\n$1\r\n1\r\n");
 }
 
 /// A request that is too large is read in pieces, as from a socket, and no more than a piece of it is kept.

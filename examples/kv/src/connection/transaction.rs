@@ -40,6 +40,11 @@ impl Transaction {
         self.queue.as_ref().map(|queue| queue.commands.len())
     }
 
+    /// Bytes of the commands that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes)
+    }
+
     /// Begins a transaction.
     pub(super) fn open(&mut self) {
         self.queue = Some(Queue::default());
@@ -54,7 +59,7 @@ impl Transaction {
         }
     }
 
-    /// Adds a command. Returns false if an entry of the log could not be so long.
+    /// Adds a command. Returns false if an entry could not be so long.
     pub(super) fn push(&mut self, command: Bytes, bytes_max: usize) -> bool {
         let Some(queue) = self.queue.as_mut().filter(|queue| !queue.has_failed) else {
             return true;

@@ -20,6 +20,9 @@ pub use outcome::{NO_RECEIVERS, Published, decode_outcome, encode_outcome, put_r
 /// The version of an entry that this program writes, and the only one that it reads.
 pub const ENTRY_VERSION: u8 = 3;
 
+/// Maximum bytes of an entry that is proposed as a whole. A longer one goes to its shard in pieces.
+pub const ENTRY_BYTES_MAX: usize = 960 * 1024;
+
 /// A key that a transaction depends on, with the version that the client saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {

@@ -8,4 +8,4 @@ mod request;
 pub use errors::errors_among;
 pub use inline::{UnbalancedQuotes, split as split_inline};
 pub use reply::{Encoder, Reply, Version};
-pub use request::{Limits, ProtocolError, Request, RequestReader};
+pub use request::{Limits, ProtocolError, Request, RequestReader, RequestRoom, Reservation};

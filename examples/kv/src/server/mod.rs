@@ -32,6 +32,7 @@ use crate::http::Admission;
 use crate::process::Process;
 use crate::pubsub::{self, Hub, Request, Topic};
 use crate::random;
+use crate::resp::RequestRoom;
 use crate::shards::layout::{Layout, Target};
 use crate::stats::{Refusal, Stats};
 use crate::store::Wait;
@@ -109,7 +110,11 @@ pub struct ServerLimits {
     /// Maximum bytes of replies that wait in all connections together. Beyond them each connection may hold only as
     /// many bytes of replies as of requests.
     pub replies_bytes_max: usize,
-    /// Maximum time for which a client that has to take replies may take none. Then its connection ends.
+    /// Maximum bytes of the requests above 1 MiB of all connections together, from their first bytes to their answers.
+    /// Beyond them such a request is read and refused. A copy of the commands is kept besides.
+    pub requests_bytes_max: usize,
+    /// Maximum time for which a client that has to take replies may take none, or one that sends a request above 1 MiB
+    /// may send nothing. Then its connection ends. The whole of such a request has four times as long.
     pub patience: Duration,
 }
 
@@ -122,6 +127,7 @@ impl Default for ServerLimits {
             login_patience: Duration::from_mins(1),
             connection: ConnectionLimits::default(),
             replies_bytes_max: 1024 * 1024 * 1024,
+            requests_bytes_max: 512 * 1024 * 1024,
             patience: Duration::from_secs(30),
         }
     }
@@ -192,6 +198,8 @@ struct Server<B> {
     clients: Registry,
     arrivals: Arrivals,
     stats: Rc<RefCell<Stats>>,
+    /// The memory of large requests.
+    room: RequestRoom,
     connected_gauge: Gauge,
     received_counter: Counter,
     rejected_counter: Counter,
@@ -205,6 +213,8 @@ struct Connected<'a, B> {
     replies_bytes: usize,
     /// Since when the client has had to encrypt or to log in.
     stranger_since: Option<Deadline>,
+    /// Since when a large request has been coming.
+    receiving_since: Option<Deadline>,
 }
 
 /// What a client has to do by a deadline.
@@ -212,6 +222,8 @@ struct Connected<'a, B> {
 enum Awaited {
     Login,
     Taking,
+    /// The rest of a large request.
+    Sending,
 }
 
 impl<B: Backend> Server<B> {
@@ -231,6 +243,7 @@ impl<B: Backend> Server<B> {
             clients: Registry::default(),
             arrivals: Arrivals::default(),
             stats: Rc::default(),
+            room: RequestRoom::new(limits.requests_bytes_max),
             connected_gauge: metrics::gauge!("kv_connected_clients"),
             received_counter: metrics::counter!("kv_connections_received_total"),
             rejected_counter: metrics::counter!("kv_connections_rejected_total"),
@@ -294,7 +307,9 @@ impl<B: Backend> Server<B> {
             });
             match deadline {
                 None => turn.await?,
-                Some((deadline, Awaited::Login)) => timeout_at(deadline, turn).await.map_err(|_| too_late())??,
+                Some((deadline, Awaited::Login | Awaited::Sending)) => {
+                    timeout_at(deadline, turn).await.map_err(|_| too_late())??;
+                }
                 Some((deadline, Awaited::Taking)) => timeout_at(deadline, turn).await.map_err(|_| self.give_up())??,
             }
         }
@@ -306,7 +321,13 @@ impl<B: Backend> Server<B> {
         connected.note_stranger(connection.is_stranger());
         let login = connected.stranger_since.map(|since| (since + self.limits.login_patience, Awaited::Login));
         let taking = connection.waits_for_client().then(|| (Deadline::now() + self.limits.patience, Awaited::Taking));
-        login.into_iter().chain(taking).min_by_key(|(deadline, _)| *deadline)
+        let receiving = connection.is_receiving();
+        connected.receiving_since = connected.receiving_since.or_else(|| Some(Deadline::now())).filter(|_| receiving);
+        let sending = connected.receiving_since.map(|since| {
+            let patience = self.limits.patience;
+            ((Deadline::now() + patience).min(since + 4 * patience), Awaited::Sending)
+        });
+        login.into_iter().chain(taking).chain(sending).min_by_key(|(deadline, _)| *deadline)
     }
 
     /// Waits for a while until the node knows the users, which it does not just after its start.
@@ -366,6 +387,7 @@ impl<B: Backend> Server<B> {
         let mut connection = Connection::new(id, self.limits.connection);
         connection.admit(self.backend.users());
         connection.set_addresses(ends.0, ends.1);
+        connection.share_room(&self.room);
         connection.share_stats(Rc::clone(&self.stats), self.micros());
         connection
     }

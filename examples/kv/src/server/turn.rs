@@ -5,7 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::JoinHandle;
 
@@ -48,8 +48,11 @@ pub(super) fn poll_turn<S: AsyncRead + AsyncWrite + Unpin>(
         flushed?;
     }
     if connection.wants_input() {
-        connection.input().reserve(READ_BYTES);
-        if let Poll::Ready(read) = pin!(stream.read_buf(connection.input())).poll(context) {
+        let expected = connection.input_expected().max(READ_BYTES);
+        connection.input().reserve(expected);
+        // Some streams clear all of the space that they are offered.
+        let mut input = connection.input().limit(READ_BYTES_MAX);
+        if let Poll::Ready(read) = pin!(stream.read_buf(&mut input)).poll(context) {
             moved = true;
             if read? == 0 {
                 connection.end_input();
@@ -97,3 +100,5 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
 
 /// Room for one read of a socket.
 const READ_BYTES: usize = 16 * 1024;
+/// Maximum bytes of one read of a socket.
+const READ_BYTES_MAX: usize = 64 * 1024;

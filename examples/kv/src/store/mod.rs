@@ -15,6 +15,7 @@ mod cut;
 mod digest;
 mod libraries;
 mod number;
+mod pieces;
 mod record;
 mod scripts;
 mod sequence;
@@ -30,6 +31,7 @@ mod waiters;
 pub use cut::Cut;
 pub use libraries::{Libraries, Library, LibraryError, LibraryFunction};
 pub use number::{add_decimals, format_decimals, format_double, format_number, parse_double, parse_integer};
+pub use pieces::{AGE_MAX, UNFINISHED_BYTES_MAX, UNFINISHED_MAX, WORK_BYTES_MAX, WorkId};
 pub use record::{Record, VALUE_BYTES_MAX};
 pub use scripts::Scripts;
 pub use slots::{Elsewhere, SLOTS, Slot, SlotChange, SlotError, SlotState, slot_of};
@@ -44,6 +46,7 @@ pub use value::{
 pub use waiters::{Wait, Waiters};
 
 use crate::random;
+use pieces::Pieces;
 use record::{Head, ListedKey};
 use slots::Slots;
 use table::Table;
@@ -83,6 +86,8 @@ pub struct Store {
     users: Arc<Users>,
     /// The slots of a shard. `None` for a store that holds all keys.
     slots: Option<Slots>,
+    /// Work of which not all pieces have come.
+    pieces: Pieces,
     /// A cut through all shards that no node has taken yet, with its number.
     kept: RefCell<Option<(u64, Cut)>>,
     /// Notes what is touched, in a store that holds some keys of a larger one.
@@ -152,6 +157,7 @@ impl Store {
             scripts: Arc::default(),
             users: Arc::default(),
             slots: None,
+            pieces: Pieces::default(),
             kept: RefCell::new(None),
             trace: None,
             waiters: Arc::default(),
@@ -181,6 +187,7 @@ impl Store {
     /// Removes keys whose deadline has passed, at most [`EXPIRED_PER_TICK_MAX`].
     pub fn tick(&mut self, log_time: u64) {
         self.expire(log_time, EXPIRED_PER_TICK_MAX);
+        self.drop_old_pieces(log_time);
     }
 
     /// The record of a key.
@@ -249,15 +256,16 @@ impl Store {
         self.weight
     }
 
-    /// The earliest deadline, in Unix ms of log time.
+    /// The earliest deadline of a key or of unfinished work, in Unix ms of log time.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.first().map(|due| due.deadline)
+        let key = self.deadlines.first().map(|due| due.deadline);
+        key.into_iter().chain(self.pieces.next_deadline()).min()
     }
 
     /// A number that is equal for stores that hold the same keys, values and deadlines, on every platform.
     pub fn digest(&self) -> u64 {
         let slots = self.slots.as_ref().map_or(0, Slots::digest);
-        let beside = self.scripts.digest().wrapping_add(self.users.digest());
+        let beside = self.scripts.digest().wrapping_add(self.users.digest()).wrapping_add(self.pieces.digest());
         self.digest.wrapping_add(beside).wrapping_add(slots)
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::digest::{digest, mix};
 use super::value::Value;
 
-/// Maximum bytes of a key or of a string. A longer `SET` is refused before it is proposed, and an `APPEND` beyond it
-/// when it is applied.
-pub const VALUE_BYTES_MAX: usize = 512 * 1024;
+/// Maximum bytes of a key, of a string, and of any other argument. A longer argument ends its connection, as in Redis,
+/// and an `APPEND` beyond it is refused when it is applied.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A key, its value and its deadline. Cloning shares them.
 ///

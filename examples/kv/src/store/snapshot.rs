@@ -5,10 +5,11 @@
 //! number of functions as u32, and for each function its name, 1 if it has a description, the description, the number
 //! of its flags as u32, and the flags; the number of users as u32, and each one's name, three bytes (on, any
 //! password, checked values), the number of passwords as u32, their hashes, and what it may do; 1 if the store is a
-//! shard's, then the kind of each slot's state, its shard as u16 and its generation as u64; then the records; then 0,
-//! the number of records and the digest as u64. A record: its kind, deadline as u64 (0: none), version as u64, the
+//! shard's, then the kind of each slot's state, its shard as u16 and its generation as u64; the number of unfinished
+//! works as u32, and each one's id as u128, log time of the last piece as u64, number of pieces as u32, and for each
+//! piece its place as u32 and its bytes; then the records; then 0, the number of records and the digest as u64. A record: its kind, deadline as u64 (0: none), version as u64, the
 //! key; a string's value; of other kinds, 1 if the value is small, the number of items as u32, and the items. Texts,
-//! keys, values and items begin with their length as u32. A stream's items are followed by its ids, the number of
+//! keys, values, pieces and items begin with their length as u32. A stream's items are followed by its ids, the number of
 //! groups as u32, and for each one its name and place, its consumers, and what is pending, both as items. Numbers are
 //! little-endian. Records have no particular order, so two snapshots of equal stores may differ in their bytes, but
 //! restore equal stores.
@@ -17,6 +18,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use super::libraries::Libraries;
+use super::pieces::Pieces;
 use super::record::{Head, Record};
 use super::scripts::Scripts;
 use super::sequence::Sequence;
@@ -27,7 +29,7 @@ use super::value::{Hash, List, Members, Parts, Set, SortedSet, Stream, Value};
 use super::{SLOTS, Slot, SlotState, Store, VALUE_BYTES_MAX};
 
 /// The version that this program writes, and the newest it reads.
-const SNAPSHOT_VERSION: u8 = 4;
+const SNAPSHOT_VERSION: u8 = 5;
 
 /// A store at one moment: cheap to make, and `Send`, so that it is written and dropped off the loop.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Snapshot {
     scripts: Arc<Scripts>,
     users: Arc<Users>,
     slots: Option<Arc<[Slot]>>,
+    pieces: Pieces,
 }
 
 /// Reason why bytes were not restored. No store was built.
@@ -72,6 +75,7 @@ impl Snapshot {
             scripts: Arc::clone(&store.scripts),
             users: Arc::clone(&store.users),
             slots: store.slots().cloned(),
+            pieces: store.pieces.clone(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Snapshot {
             writer.write_all(&shard.to_le_bytes())?;
             writer.write_all(&slot.generation.to_le_bytes())?;
         }
+        self.pieces.write(&mut writer)?;
         for record in self.table.iter() {
             write_record(&mut writer, record)?;
         }
@@ -237,6 +242,7 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
     if flag(&mut reader)? {
         store.slots = Some(Slots::new(read_slots(&mut reader)?));
     }
+    store.pieces = Pieces::read(&mut reader)?;
     loop {
         match array(&mut reader)? {
             [END] => break,
@@ -356,7 +362,7 @@ fn flag(reader: &mut impl Read) -> Result<bool, RestoreError> {
     }
 }
 
-fn array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+pub(super) fn array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
     let mut array = [0; N];
     reader.read_exact(&mut array)?;
     Ok(array)

@@ -273,7 +273,7 @@ fn snapshots_are_those_of_the_first_release() {
     assert_eq!(store.digest(), DIGEST_OF_ONE_KEY);
     let mut bytes = Vec::new();
     store.snapshot().write(&mut bytes).unwrap();
-    let head = b"QKVS\x04\x01\x08\x09\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let head = b"QKVS\x05\x01\x08\x09\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let record = b"\x01\x06\x05\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0key\x05\0\0\0value\x00\x01\0\0\0\0\0\0\0";
     assert_eq!(bytes, [&head[..], record, &DIGEST_OF_ONE_KEY.to_le_bytes()[..]].concat());
     for (command, content) in [
@@ -363,7 +363,7 @@ proptest! {
     fn arbitrary_bytes_are_decoded_or_refused(bytes: Vec<u8>, version in 0..3_u8) {
         let _ = command::apply(&mut Store::new(), 0, &bytes);
         let _ = Store::restore(&mut &bytes[..]);
-        let begun = [&b"QKVS\x04\x01"[..], &[0; 28], &[version], &bytes].concat();
+        let begun = [&b"QKVS\x05\x01"[..], &[0; 28], &[version], &bytes].concat();
         let _ = Store::restore(&mut &begun[..]);
     }
 

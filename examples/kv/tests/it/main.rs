@@ -5,6 +5,7 @@ mod cluster;
 mod day;
 mod deploy;
 mod golden;
+mod large;
 mod members;
 mod metrics;
 mod page;

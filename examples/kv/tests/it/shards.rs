@@ -53,7 +53,7 @@ fn shard_command(cluster: &Cluster, command: &str) -> Command {
 }
 
 /// Runs a command of `kv shard`. Returns its exit code and all that it said.
-fn shard(cluster: &Cluster, command: &str) -> (Option<i32>, String) {
+pub(crate) fn shard(cluster: &Cluster, command: &str) -> (Option<i32>, String) {
     let output = shard_command(cluster, command).output().unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }

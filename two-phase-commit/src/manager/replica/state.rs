@@ -32,6 +32,13 @@ pub trait BranchState: StateMachine {
     fn holder(&self, work: &Bytes, locks: &BTreeMap<Bytes, BranchId>) -> Option<BranchId> {
         self.keys(work).iter().find_map(|key| locks.get(key).copied())
     }
+
+    /// Called once for work that is prepared, after the vote was [`Vote::Yes`]. Returns the work that is kept for the
+    /// branch and locked, by default the same. To be overridden for work that is too long for one entry: earlier work
+    /// brought its parts, to which this work only points, and they are kept with the branch from now on.
+    fn take(&mut self, work: Bytes) -> Bytes {
+        work
+    }
 }
 
 /// A [`BranchState`] with branches: the state machine that a replica runs. Its commands come from
@@ -135,6 +142,7 @@ impl<S: BranchState> Branched<S> {
             (None, Some(work)) if !self.branches.is_finished(branch) => {
                 let vote = self.would_vote(log_time, &work);
                 if vote == Vote::Yes {
+                    let work = self.state.take(work);
                     self.lock(branch, &work);
                     Arc::make_mut(&mut self.branches).prepared.insert(branch, work);
                 }

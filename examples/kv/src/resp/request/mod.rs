@@ -1,8 +1,8 @@
 //! Finds requests in the bytes that a client sent.
 //!
 //! The scan reads each byte once, however the bytes are cut into reads. It checks every length against its limit before
-//! memory is reserved, and its errors have Redis's texts. A request that is too large for the store, but not for the
-//! protocol, is read without being kept, so that its client gets an answer and the connection goes on. A complete
+//! memory is reserved, and its errors have Redis's texts. A request that is too large as a whole, or for which there is
+//! no room now, is read without being kept, so that its client gets an answer and the connection goes on. A complete
 //! request is then decoded by `redis-protocol`, in place.
 
 use redis_protocol::resp2::decode::decode_range;
@@ -12,10 +12,14 @@ use crate::store::parse_integer;
 
 use super::inline;
 
+mod room;
+
+pub use room::{RequestRoom, Reservation};
+
 /// Limits of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum bytes of an argument. A request with a longer one is read to its end and refused.
+    /// Maximum bytes of an argument (`proto-max-bulk-len`). A longer one is an error, as in Redis.
     pub argument_bytes_max: usize,
     /// Maximum bytes of a whole request. A longer one is read to its end and refused.
     pub request_bytes_max: usize,
@@ -63,6 +67,8 @@ pub enum Request<'a> {
     Inline(Vec<Vec<u8>>),
     /// A request that exceeds [`Limits`]. Its bytes were read and dropped, so that the connection can go on behind it.
     TooLarge,
+    /// A request for which there was no [room](RequestRoom). Its bytes were read and dropped as well.
+    NoRoom,
 }
 
 impl Request<'_> {
@@ -71,7 +77,7 @@ impl Request<'_> {
         match self {
             Self::Array(arguments) => arguments.clone(),
             Self::Inline(arguments) => arguments.iter().map(Vec::as_slice).collect(),
-            Self::TooLarge => Vec::new(),
+            Self::TooLarge | Self::NoRoom => Vec::new(),
         }
     }
 }
@@ -84,14 +90,25 @@ impl Request<'_> {
 #[derive(Debug)]
 pub struct RequestReader {
     limits: Limits,
+    room: RequestRoom,
     /// The client has to log in first, so its requests must be small.
     is_of_stranger: bool,
+    scan: Scan,
+}
+
+/// The scan of one request.
+#[derive(Debug, Default)]
+struct Scan {
     /// Bytes of the request that have been scanned.
     at: usize,
+    /// Bytes that the request has at least, and for which there is room, if it is large.
+    reserved: Option<Reservation>,
     /// Arguments that are still to come, once their number is known.
     arguments_left: Option<usize>,
-    /// True if the first request exceeds the limits: its bytes are not kept.
+    /// The request exceeds the limits, or there is no room for it: its bytes are not kept.
     is_too_large: bool,
+    /// There is no room for the request.
+    lacks_room: bool,
     /// Bytes of an argument of such a request that are still to come.
     skipped_left: usize,
     /// Bytes of the first request, once it is complete.
@@ -106,17 +123,30 @@ enum Step {
 }
 
 impl RequestReader {
-    /// A reader at the start of the input.
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            is_of_stranger: false,
-            at: 0,
-            arguments_left: None,
-            is_too_large: false,
-            skipped_left: 0,
-            whole: None,
-        }
+    /// A reader at the start of the input. Large requests take their memory from `room`.
+    pub fn new(limits: Limits, room: RequestRoom) -> Self {
+        Self { limits, room, is_of_stranger: false, scan: Scan::default() }
+    }
+
+    /// Has large requests take their memory from this room from now on.
+    pub fn share_room(&mut self, room: &RequestRoom) {
+        self.room = room.clone();
+    }
+
+    /// Bytes that the first request has at least. More than the input has, if the request is large and incomplete.
+    pub fn bytes_expected(&self) -> usize {
+        self.scan.reserved.as_ref().map_or(0, Reservation::bytes)
+    }
+
+    /// The room that the request takes up which [`request`](Self::request) gave, if it is large. For whoever keeps what
+    /// was in it.
+    pub fn take_reservation(&mut self) -> Option<Reservation> {
+        self.scan.reserved.take()
+    }
+
+    /// Takes room for bytes that are kept of earlier requests. `None` if there is none.
+    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        self.room.reserve(bytes)
     }
 
     /// Says whether the client has to log in first. Then a request may be no larger than a login: 10 arguments of 16
@@ -130,11 +160,11 @@ impl RequestReader {
     /// # Errors
     /// When the input is not a request, or exceeds the limits of the protocol.
     pub fn request<'a>(&mut self, input: &'a [u8]) -> Result<Option<Request<'a>>, ProtocolError> {
-        let Some(length) = self.scan(input)? else {
+        let Some(length) = self.scan_request(input)? else {
             return Ok(None);
         };
-        if self.is_too_large {
-            return Ok(Some(Request::TooLarge));
+        if self.scan.is_too_large {
+            return Ok(Some(if self.scan.lacks_room { Request::NoRoom } else { Request::TooLarge }));
         }
         let bytes = &input[..length];
         if bytes[0] != b'*' {
@@ -158,7 +188,7 @@ impl RequestReader {
     /// # Panics
     /// When there is no such request.
     pub fn request_bytes(&self) -> usize {
-        self.whole.expect("only of a request that was given")
+        self.scan.whole.expect("only of a request that was given")
     }
 
     /// Ends the request that [`request`](Self::request) gave, and returns its length. The next request begins behind
@@ -167,20 +197,21 @@ impl RequestReader {
     /// # Panics
     /// When there is no such request.
     pub fn consume(&mut self) -> usize {
-        let length = self.whole.take().expect("only a request that was given is consumed");
-        *self = Self { is_of_stranger: self.is_of_stranger, ..Self::new(self.limits) };
+        let length = self.scan.whole.take().expect("only a request that was given is consumed");
+        self.scan = Scan::default();
         length
     }
 
     /// Number of bytes at the front of the input that belong to a request which is too large, and are to be removed.
     pub fn pass_over(&mut self) -> usize {
-        if self.is_too_large && self.whole.is_none() { std::mem::take(&mut self.at) } else { 0 }
+        let Scan { is_too_large, at, whole, .. } = &mut self.scan;
+        if *is_too_large && whole.is_none() { std::mem::take(at) } else { 0 }
     }
 
-    fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        while self.whole.is_none() {
-            let step = match (self.arguments_left, input.first()) {
-                (Some(_), _) if self.skipped_left > 0 => self.skip(input),
+    fn scan_request(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        while self.scan.whole.is_none() {
+            let step = match (self.scan.arguments_left, input.first()) {
+                (Some(_), _) if self.scan.skipped_left > 0 => self.skip(input),
                 (Some(_), _) => self.scan_argument(input)?,
                 (None, None) => Step::Incomplete,
                 (None, Some(b'*')) => self.scan_count(input)?,
@@ -189,18 +220,18 @@ impl RequestReader {
             match step {
                 Step::Again => {}
                 Step::Incomplete => return Ok(None),
-                Step::Whole(length) => self.whole = Some(length),
+                Step::Whole(length) => self.scan.whole = Some(length),
             }
         }
-        Ok(self.whole)
+        Ok(self.scan.whole)
     }
 
     fn scan_inline(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
-        match input[self.at..].iter().position(|byte| *byte == b'\n') {
-            Some(position) => Ok(Step::Whole(self.at + position + 1)),
+        match input[self.scan.at..].iter().position(|byte| *byte == b'\n') {
+            Some(position) => Ok(Step::Whole(self.scan.at + position + 1)),
             None if input.len() > LINE_BYTES_MAX => Err(ProtocolError::InlineTooLong),
             None => {
-                self.at = input.len();
+                self.scan.at = input.len();
                 Ok(Step::Incomplete)
             }
         }
@@ -216,16 +247,16 @@ impl RequestReader {
             Ok(count) if count > ARGUMENTS_MAX => Err(ProtocolError::Count),
             Ok(count) if self.is_of_stranger && count > STRANGER_ARGUMENTS_MAX => Err(ProtocolError::StrangerCount),
             Ok(count) => {
-                self.at = after;
-                self.is_too_large = count > self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
-                self.arguments_left = Some(count);
+                self.scan.at = after;
+                self.scan.is_too_large = count > self.limits.request_bytes_max / ARGUMENT_BYTES_MIN;
+                self.scan.arguments_left = Some(count);
                 Ok(Step::Again)
             }
         }
     }
 
     fn scan_argument(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
-        let Some((line, after)) = line(&input[self.at..], ProtocolError::LengthTooLong)? else {
+        let Some((line, after)) = line(&input[self.scan.at..], ProtocolError::LengthTooLong)? else {
             return Ok(Step::Incomplete);
         };
         match line.first() {
@@ -233,38 +264,53 @@ impl RequestReader {
             other => return Err(ProtocolError::Kind(other.copied().unwrap_or(b'\r'))),
         }
         let length = parse_integer(&line[1..]).and_then(|length| usize::try_from(length).ok());
-        let length = length.filter(|length| *length <= ARGUMENT_BYTES_MAX).ok_or(ProtocolError::Length)?;
-        let (start, bytes) = (self.at + after, length + LINE_END_BYTES);
+        let Limits { argument_bytes_max, request_bytes_max } = self.limits;
+        let length = length.filter(|length| *length <= argument_bytes_max).ok_or(ProtocolError::Length)?;
+        let (start, bytes) = (self.scan.at + after, length + LINE_END_BYTES);
         let is_too_much = length > STRANGER_ARGUMENT_BYTES_MAX || start + bytes > STRANGER_REQUEST_BYTES_MAX;
         if self.is_of_stranger && is_too_much {
             return Err(ProtocolError::StrangerLength);
         }
-        let Limits { argument_bytes_max, request_bytes_max } = self.limits;
-        self.is_too_large |= length > argument_bytes_max || start + bytes > request_bytes_max;
-        if self.is_too_large {
-            self.at = start;
-            self.skipped_left = bytes;
+        self.scan.is_too_large |= start + bytes > request_bytes_max;
+        if !self.scan.is_too_large && start + bytes > SMALL_BYTES_MAX && !self.has_room(start + bytes) {
+            self.scan.is_too_large = true;
+            self.scan.lacks_room = true;
+        }
+        if self.scan.is_too_large {
+            self.scan.reserved = None;
+            self.scan.at = start;
+            self.scan.skipped_left = bytes;
             return Ok(Step::Again);
         }
         if start + bytes > input.len() {
             return Ok(Step::Incomplete);
         }
-        self.at = start + bytes;
+        self.scan.at = start + bytes;
         Ok(self.argument_ends())
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        match &mut self.scan.reserved {
+            Some(reserved) => reserved.grow_to(bytes),
+            reserved => {
+                *reserved = self.room.reserve(bytes);
+                reserved.is_some()
+            }
+        }
     }
 
     /// Skips bytes of an argument that is not kept.
     fn skip(&mut self, input: &[u8]) -> Step {
-        let there = self.skipped_left.min(input.len() - self.at);
-        self.at += there;
-        self.skipped_left -= there;
-        if self.skipped_left > 0 { Step::Incomplete } else { self.argument_ends() }
+        let there = self.scan.skipped_left.min(input.len() - self.scan.at);
+        self.scan.at += there;
+        self.scan.skipped_left -= there;
+        if self.scan.skipped_left > 0 { Step::Incomplete } else { self.argument_ends() }
     }
 
     fn argument_ends(&mut self) -> Step {
-        let left = self.arguments_left.expect("the count was scanned") - 1;
-        self.arguments_left = Some(left);
-        if left == 0 { Step::Whole(self.at) } else { Step::Again }
+        let left = self.scan.arguments_left.expect("the count was scanned") - 1;
+        self.scan.arguments_left = Some(left);
+        if left == 0 { Step::Whole(self.scan.at) } else { Step::Again }
     }
 }
 
@@ -281,14 +327,14 @@ fn line(input: &[u8], too_long: ProtocolError) -> Result<Option<(&[u8], usize)>,
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Redis's limit of a request's arguments.
 const ARGUMENTS_MAX: usize = 1024 * 1024;
-/// Redis's limit of an argument's bytes, `proto-max-bulk-len`.
-const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Redis's limit of the arguments of a client that has to log in.
 const STRANGER_ARGUMENTS_MAX: usize = 10;
 /// Redis's limit of an argument's bytes of such a client.
 const STRANGER_ARGUMENT_BYTES_MAX: usize = 16 * 1024;
 /// Maximum bytes of a request of such a client.
 const STRANGER_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// A request up to this size needs no room of those for large ones.
+const SMALL_BYTES_MAX: usize = 1024 * 1024;
 /// `$0`, CRLF, CRLF.
 const ARGUMENT_BYTES_MIN: usize = 6;
 /// CRLF.

@@ -2,17 +2,18 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { argument_bytes_max: 1000, request_bytes_max: 5000 };
+const LIMITS: Limits = Limits { argument_bytes_max: 200_000_000, request_bytes_max: 5000 };
 
 /// All requests of an input that arrives in pieces.
 fn read(pieces: &[&[u8]]) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
-    let mut reader = RequestReader::new(LIMITS);
+    let mut reader = RequestReader::new(LIMITS, RequestRoom::new(0));
     let (mut input, mut requests) = (Vec::new(), Vec::new());
     for piece in pieces {
         input.extend_from_slice(piece);
         while let Some(request) = reader.request(&input)? {
             requests.push(match request {
                 Request::TooLarge => vec![TOO_LARGE.to_vec()],
+                Request::NoRoom => vec![],
                 request => request.arguments().iter().map(|argument| argument.to_vec()).collect(),
             });
             let consumed = reader.consume();
@@ -40,7 +41,7 @@ fn encode(arguments: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn lengths_beyond_the_protocol_are_refused_before_their_bytes_arrive() {
     let cases: [(&[u8], ProtocolError); 5] = [
-        (b"*2\r\n$536870913\r\n", ProtocolError::Length),
+        (b"*2\r\n$200000001\r\n", ProtocolError::Length),
         (b"*1000000000\r\n", ProtocolError::Count),
         (b"*1048577\r\n", ProtocolError::Count),
         (b"*2\r\n$9223372036854775807\r\n", ProtocolError::Length),
@@ -54,7 +55,7 @@ fn lengths_beyond_the_protocol_are_refused_before_their_bytes_arrive() {
 #[test]
 fn a_request_that_is_too_large_is_read_to_its_end_and_the_next_one_is_understood() {
     let ping = vec![b"PING".to_vec()];
-    let long = encode(&[b"SET".to_vec(), b"k".to_vec(), vec![b'*'; 1001], b"EX".to_vec(), b"1".to_vec()]);
+    let long = encode(&[b"SET".to_vec(), b"k".to_vec(), vec![b'*'; 5001], b"EX".to_vec(), b"1".to_vec()]);
     let many = encode(&vec![b"x".to_vec(); 834]);
     let together = encode(&vec![vec![b'$'; 1000]; 6]);
     for large in [long, many, together] {
@@ -95,7 +96,7 @@ fn who_has_to_log_in_sends_no_more_than_a_login() {
 
 #[test]
 fn a_client_that_has_logged_in_may_send_more_and_one_that_begins_anew_less() {
-    let mut reader = RequestReader::new(LIMITS);
+    let mut reader = RequestReader::new(LIMITS, RequestRoom::new(0));
     let (small, large) = (encode(&[b"PING".to_vec()]), encode(&vec![b"x".to_vec(); 11]));
     reader.set_stranger(true);
     reader.request(&small).unwrap().unwrap();
@@ -116,7 +117,7 @@ fn lines_without_an_end_are_refused() {
 
 #[test]
 fn a_request_is_given_until_it_is_consumed() {
-    let mut reader = RequestReader::new(LIMITS);
+    let mut reader = RequestReader::new(LIMITS, RequestRoom::new(0));
     let input = b"*1\r\n$4\r\nPING\r\nECHO";
     for _ in 0..2 {
         assert_eq!(reader.request(input).unwrap().unwrap().arguments(), [b"PING"]);
@@ -168,4 +169,28 @@ fn a_zero_byte_ends_an_inline_command() {
             .map(|requests| { requests.into_iter().filter(|arguments| !arguments.is_empty()).collect::<Vec<_>>() }),
         Ok(expected)
     );
+}
+
+#[test]
+fn large_requests_share_the_room_for_them() {
+    let limits = Limits { argument_bytes_max: 3 << 20, request_bytes_max: 4 << 20 };
+    let room = RequestRoom::new(5 << 20);
+    let mut readers = [(); 2].map(|()| RequestReader::new(limits, room.clone()));
+    let start = b"*2\r\n$3\r\nGET\r\n$3145728\r\n";
+    assert!(readers[0].request(start).unwrap().is_none());
+    assert_eq!(readers[0].bytes_expected(), start.len() + (3 << 20) + 2, "its room is taken before its bytes come");
+    assert!(readers[1].request(start).unwrap().is_none());
+    assert_eq!((readers[1].bytes_expected(), readers[1].pass_over()), (0, start.len()), "nothing of it is kept");
+    assert!(matches!(readers[1].request(&vec![b'x'; (3 << 20) + 2]), Ok(Some(Request::NoRoom))));
+    readers[1].consume();
+    let whole = [&start[..], &vec![b'x'; 3 << 20], b"\r\n"].concat();
+    assert!(matches!(readers[0].request(&whole), Ok(Some(Request::Array(_)))));
+    let kept = readers[0].take_reservation();
+    readers[0].consume();
+    assert!(readers[1].request(start).unwrap().is_none());
+    assert_eq!(readers[1].bytes_expected(), 0, "it is still kept");
+    readers[1] = RequestReader::new(limits, room);
+    drop(kept);
+    assert!(readers[1].request(start).unwrap().is_none());
+    assert!(readers[1].bytes_expected() > 0);
 }

@@ -1,11 +1,14 @@
-//! What a shard's log holds: entries of commands, parts of transactions, and changes of slots.
+//! What a shard's log holds: entries of commands, parts of transactions, changes of slots, and pieces of work that is
+//! too long for one entry.
 //!
 //! Layout by the first byte. 2: an entry. 16: an entry whose sender was sent here by the shard from which its slot
 //! moves; the entry follows. 17 and 18: the part of a transaction, which is carried out as it was voted on (17) or only
 //! if its checks hold (18): the number of checks as u32, each with its key and a version as u64; the number of changes
 //! as u32, each with its kind: 1, a key to be removed; 2, a record with a new version; 3, a record that keeps its
 //! version. Keys and records begin with their length as u32. 19: a change of slots: its kind, a shard as u16, a
-//! generation as u64, and the slots as u16. 20: a cut: its number as u64. Numbers are little-endian.
+//! generation as u64, and the slots as u16. 20: a cut: its number as u64. 21: a piece of longer
+//! work: the work's id as u128, the piece's place from 0 as u32, and the bytes. 22: the work of which the pieces were
+//! brought: its id, and their number as u32. Numbers are little-endian.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +16,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::command::{self, keys_of_entry};
 use crate::entry::{DecodeError, ENTRY_VERSION};
-use crate::store::{Elsewhere, Record, SLOTS, SlotChange, Store, encode_record, install_record, slot_of};
+use crate::store::{Elsewhere, Record, SLOTS, SlotChange, Store, WorkId, encode_record, install_record, slot_of};
 
 /// What a shard has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,22 @@ pub enum Work {
     Cut {
         /// The number of the cut.
         id: u64,
+    },
+    /// Keep a piece of work that is too long for one entry.
+    Piece {
+        /// The work.
+        id: WorkId,
+        /// The place of the piece, from 0.
+        place: u32,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// Do the work whose pieces were brought. They are gone afterwards, unless a prepared transaction is in the way.
+    Whole {
+        /// The work.
+        id: WorkId,
+        /// The number of its pieces.
+        count: u32,
     },
 }
 
@@ -85,6 +104,8 @@ pub enum ShardReply {
     Changed,
     /// Nothing was done: the slots are in another state.
     Refused(String),
+    /// Nothing was done: some pieces of the work are not here. They made room for other work, or came too slowly.
+    Dropped,
 }
 
 impl Effect {
@@ -154,6 +175,10 @@ impl Work {
             Self::Part { part, only_if } => encode_part(part, *only_if),
             Self::Slots { change, generation, slots } => encode_slots(*change, *generation, slots),
             Self::Cut { id } => [&[CUT][..], &id.to_le_bytes()].concat().into(),
+            Self::Piece { id, place, bytes } => {
+                [&[PIECE][..], &id.to_le_bytes(), &place.to_le_bytes(), bytes].concat().into()
+            }
+            Self::Whole { id, count } => [&[WHOLE][..], &id.to_le_bytes(), &count.to_le_bytes()].concat().into(),
         }
     }
 
@@ -177,8 +202,37 @@ impl Work {
                 let id = bytes[1..].try_into().map_err(|_| DecodeError::Length)?;
                 Ok(Self::Cut { id: u64::from_le_bytes(id) })
             }
+            kind @ (PIECE | WHOLE) => {
+                bytes.advance(1);
+                let id = bytes.try_get_u128_le().map_err(|_| DecodeError::Short)?;
+                let number = take_u32(&mut bytes)?;
+                match kind {
+                    PIECE => Ok(Self::Piece { id, place: number, bytes }),
+                    _ if bytes.is_empty() => Ok(Self::Whole { id, count: number }),
+                    _ => Err(DecodeError::Length),
+                }
+            }
             kind => Err(DecodeError::Kind(kind)),
         }
+    }
+
+    /// Work from the bytes of the log; if pieces were brought of it, what they are together. `None` if some are missing.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_whole(bytes: Bytes, store: &Store) -> Result<Option<Self>, DecodeError> {
+        match Self::decode(bytes)? {
+            Self::Whole { id, count } => match store.joined_pieces(id, count) {
+                Some(whole) => Self::decode(whole).map(|work| (!work.is_of_pieces()).then_some(work)),
+                None => Ok(None),
+            },
+            work => Ok(Some(work)),
+        }
+    }
+
+    /// Returns true for a piece, and for work that was brought in pieces. No work in pieces is of this kind.
+    fn is_of_pieces(&self) -> bool {
+        matches!(self, Self::Piece { .. } | Self::Whole { .. })
     }
 
     /// The keys that the work reads or changes, as far as it names them.
@@ -188,7 +242,7 @@ impl Work {
                 keys_of_entry(entry).unwrap_or_default().into_iter().map(Bytes::copy_from_slice).collect()
             }
             Self::Part { part, .. } => part.keys(),
-            Self::Slots { .. } => BTreeSet::new(),
+            Self::Slots { .. } | Self::Piece { .. } | Self::Whole { .. } => BTreeSet::new(),
             Self::Cut { .. } => BTreeSet::from([Bytes::from_static(CUT_KEY)]),
         }
     }
@@ -196,13 +250,15 @@ impl Work {
     /// Returns true if a prepared transaction that has locked this key must end before the work is done.
     pub fn waits_for(&self, locked: &[u8]) -> bool {
         match self {
+            // It changes no key.
+            Self::Piece { .. } => false,
             // A cut has the locks of all keys.
             _ if locked == CUT_KEY => true,
             Self::Cut { .. } => true,
             Self::Entry { entry, .. } => command::is_whole(entry),
             // A key that is to come would be lost.
             Self::Slots { change: SlotChange::Release(_), slots, .. } => slots.contains(&slot_of(locked)),
-            Self::Part { .. } | Self::Slots { .. } => false,
+            Self::Part { .. } | Self::Slots { .. } | Self::Whole { .. } => false,
         }
     }
 
@@ -211,7 +267,7 @@ impl Work {
         match self {
             Self::Part { part, .. } => part.elsewhere(store, log_time).is_none() && part.holds(store, log_time),
             Self::Cut { .. } => true,
-            Self::Entry { .. } | Self::Slots { .. } => false,
+            Self::Entry { .. } | Self::Slots { .. } | Self::Piece { .. } | Self::Whole { .. } => false,
         }
     }
 
@@ -221,6 +277,7 @@ impl Work {
     /// When it contains something that a newer program wrote.
     pub fn carry_out(&self, store: &mut Store, log_time: u64) -> Result<ShardReply, DecodeError> {
         store.forget_old_cut(log_time);
+        store.drop_old_pieces(log_time);
         match self {
             Self::Entry { entry, asks } => {
                 if store.slots().is_some()
@@ -248,6 +305,14 @@ impl Work {
                 store.keep_cut(log_time, *id);
                 Ok(ShardReply::Done(Bytes::new()))
             }
+            Self::Piece { id, place, bytes } => {
+                store.add_piece(log_time, *id, *place, bytes);
+                Ok(ShardReply::Done(Bytes::new()))
+            }
+            Self::Whole { id, count } => match store.take_pieces(*id, *count).map(Self::decode).transpose()? {
+                Some(work) if !work.is_of_pieces() => work.carry_out(store, log_time),
+                _ => Ok(ShardReply::Dropped),
+            },
         }
     }
 }
@@ -268,6 +333,7 @@ impl ShardReply {
             Self::Elsewhere(Elsewhere::Asked(to)) => not_done(2, &to.to_le_bytes()),
             Self::Changed => Bytes::from_static(&[NOT_DONE, 3]),
             Self::Refused(reason) => not_done(4, reason.as_bytes()),
+            Self::Dropped => Bytes::from_static(&[NOT_DONE, 5]),
         }
     }
 
@@ -282,6 +348,7 @@ impl ShardReply {
             1 => Self::Elsewhere(Elsewhere::Moved(shard())),
             2 => Self::Elsewhere(Elsewhere::Asked(shard())),
             3 => Self::Changed,
+            5 => Self::Dropped,
             _ => Self::Refused(String::from_utf8_lossy(rest).into_owned()),
         }
     }
@@ -394,6 +461,8 @@ const PART: u8 = 17;
 const PART_IF: u8 = 18;
 const SLOTS_CHANGE: u8 = 19;
 const CUT: u8 = 20;
+const PIECE: u8 = 21;
+const WHOLE: u8 = 22;
 /// Stands for all keys among the locks. A client's key of this name is locked along with a cut, and locks all keys.
 const CUT_KEY: &[u8] = b"\0cut";
 const REMOVE: u8 = 1;

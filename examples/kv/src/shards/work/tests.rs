@@ -1,6 +1,7 @@
 use super::*;
 use crate::entry::EntryWriter;
 use crate::resp::Version;
+use crate::store::AGE_MAX;
 
 fn entry(commands: &[&[&[u8]]]) -> Bytes {
     let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0);
@@ -42,6 +43,12 @@ fn the_bytes_are_those_of_the_first_release() {
     let work = Work::Cut { id: 513 };
     assert_eq!(&work.encode()[..], [20, 1, 2, 0, 0, 0, 0, 0, 0]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
+    let work = Work::Piece { id: 0x0201, place: 258, bytes: Bytes::from("ab") };
+    assert_eq!(&work.encode()[..], b"\x15\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\x01\0\0ab");
+    assert_eq!(Work::decode(work.encode()), Ok(work));
+    let work = Work::Whole { id: 0x0201, count: 7 };
+    assert_eq!(&work.encode()[..], b"\x16\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0");
+    assert_eq!(Work::decode(work.encode()), Ok(work));
     let work = Work::Entry { entry: entry(&[&[b"get", b"k"]]), asks: true };
     assert_eq!(work.encode()[..2], [16, 3]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
@@ -55,7 +62,9 @@ fn bytes_that_are_cut_or_of_a_newer_program_are_refused() {
         assert!(Work::decode(bytes.slice(..length)).is_err(), "{length}");
     }
     for (bytes, error) in [
-        (&[21][..], DecodeError::Kind(21)),
+        (&[23][..], DecodeError::Kind(23)),
+        (&[21, 1], DecodeError::Short),
+        (&[22; 22], DecodeError::Length),
         (&[20, 1], DecodeError::Length),
         (&[19, 5, 0, 0], DecodeError::Kind(5)),
         (&[19, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40], DecodeError::Length),
@@ -74,6 +83,7 @@ fn replies_survive_their_bytes() {
         ShardReply::Elsewhere(Elsewhere::Asked(1)),
         ShardReply::Changed,
         ShardReply::Refused("no".to_owned()),
+        ShardReply::Dropped,
     ] {
         assert_eq!(ShardReply::decode(reply.clone().encode()), reply);
     }
@@ -210,4 +220,45 @@ fn the_slots_of_a_shard_survive_its_snapshot() {
     let restored = Store::restore(&mut &bytes[..]).unwrap();
     assert_eq!(restored.slots(), store.slots());
     assert_eq!((restored.keys_in_slot(slot_of(b"key")), restored.digest()), (1, store.digest()));
+}
+
+/// Brings work in pieces of so many bytes, and returns the work that carries it out.
+fn bring(store: &mut Store, id: u128, work: &Work, bytes: usize) -> Work {
+    let whole = work.encode();
+    let count = whole.len().div_ceil(bytes);
+    for place in 0..count {
+        let piece = whole.slice(place * bytes..whole.len().min((place + 1) * bytes));
+        let piece = Work::Piece { id, place: place.try_into().unwrap(), bytes: piece };
+        assert_eq!(piece.carry_out(store, 1), Ok(DONE));
+    }
+    Work::Whole { id, count: count.try_into().unwrap() }
+}
+
+#[test]
+fn work_in_pieces_takes_effect_at_its_last_entry_and_once() {
+    let mut store = Store::new();
+    let append = |value: &[u8]| Work::Entry { entry: entry(&[&[b"append", b"k", value]]), asks: false };
+    // Those of two clients, one between the pieces of the other.
+    let first = bring(&mut store, 1, &append(b"first"), 5);
+    let second = bring(&mut store, 2, &append(b"second"), 7);
+    assert_eq!(store.text(1, b"k"), Ok(None), "nothing is done yet");
+    assert_eq!(second.carry_out(&mut store, 1), Ok(ShardReply::Done(Bytes::from(":6\r\n"))));
+    assert_eq!(first.carry_out(&mut store, 1), Ok(ShardReply::Done(Bytes::from(":11\r\n"))));
+    for again in [first, second] {
+        assert_eq!(again.carry_out(&mut store, 1), Ok(ShardReply::Dropped));
+    }
+    assert_eq!(store.text(1, b"k"), Ok(Some(&b"secondfirst"[..])));
+}
+
+#[test]
+fn work_whose_pieces_were_dropped_is_not_done() {
+    let mut store = Store::new();
+    let set = Work::Entry { entry: entry(&[&[b"set", b"k", b"v"]]), asks: false };
+    let whole = bring(&mut store, 1, &set, 5);
+    assert_eq!(whole.carry_out(&mut store, 1 + AGE_MAX), Ok(ShardReply::Dropped));
+    assert_eq!(store.text(1, b"k"), Ok(None));
+    // Pieces within pieces are nothing that a node proposes.
+    let within = bring(&mut store, 2, &Work::Whole { id: 1, count: 1 }, 50);
+    assert_eq!(Work::decode_whole(within.encode(), &store), Ok(None));
+    assert_eq!(within.carry_out(&mut store, 1), Ok(ShardReply::Dropped));
 }
