@@ -178,6 +178,7 @@ impl LocalCluster {
             clients_max: self.clients_max,
             data: self.config.data.clone(),
             snapshot_entries: self.config.snapshot_entries,
+            memory_max: self.config.memory_max,
             engine: self.config.engine,
             shards: self.config.shards,
             redirect: self.config.redirect,

@@ -3,13 +3,13 @@
 //! [`store`] is the replicated state machine, [`entry`] what the log holds, [`resp`] the protocol of clients, and
 //! [`command`] their commands. [`rdb`] is Redis's form of data. [`connection`] orders one client's requests and
 //! replies, [`server`] gives connections their sockets, and [`pubsub`] has the messages between clients; [`stats`],
-//! [`clients`] and [`process`] are what a node tells about them. [`config`] is the cluster file, [`http`] the port
-//! for people, [`exposition`] its page of metrics, [`status`] the status that it shows, [`members`] the changes of
-//! members, [`moves`] those of slots, [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`]
-//! the limit of open files. [`tls`] has the certificates of a node, and [`certs`] makes some. [`shards`] divides a
-//! store, [`backend`] connects connections to replicas, [`peers`] a node to the others outside of the log, [`node`]
-//! runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is the client's end of a connection,
-//! [`credentials`] what it shows, and [`transfer`] takes keys from Redis and to it.
+//! [`clients`] and [`process`] are what a node tells about them. [`config`] is the cluster file, [`http`] the port for
+//! people, [`exposition`] its page of metrics, [`status`] the status that it shows, [`members`] the changes of members,
+//! [`moves`] those of slots, [`backup`] the backups, [`logging`] the lines of the log, and [`descriptors`] the limit of
+//! open files. [`tls`] has the certificates of a node, and [`certs`] makes some. [`shards`] divides a store,
+//! [`backend`] connects connections to replicas, [`memory`] limits what keys take up, [`peers`] connects a node to the
+//! others outside of the log, [`node`] runs all of it on one loop, and [`cluster`] runs several nodes. [`client`] is
+//! the client's end of a connection, [`credentials`] what it shows, and [`transfer`] takes keys from Redis and to it.
 
 mod accept;
 pub mod address;
@@ -30,6 +30,7 @@ pub mod http;
 pub mod logging;
 mod machine;
 pub mod members;
+pub mod memory;
 pub mod moves;
 mod new_file;
 pub mod node;

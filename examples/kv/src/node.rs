@@ -68,6 +68,8 @@ pub struct NodeOptions {
     pub data: PathBuf,
     /// Number of entries after which a snapshot is made.
     pub snapshot_entries: u64,
+    /// Maximum bytes of keys and values, 0 if there is no limit.
+    pub memory_max: u64,
     /// The time for which the node looks for work before it sleeps.
     pub spin: Duration,
     /// The protocol that agrees on the log.
@@ -145,8 +147,8 @@ impl RunningNode {
         let founders = founders(&options);
         let (first_password, tls) = (options.first_password, options.tls.clone());
         let for_tools = options.tls.clone().filter(|tls| tls.encrypts_clients());
-        let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, redirect, .. } =
-            options;
+        let (redirect, memory_max) = (options.redirect, options.memory_max);
+        let NodeOptions { cluster, id, client: listener, http, https, clients, clients_max, shards, .. } = options;
         let known = clients.clone();
         let client = listener.local_addr()?;
         listener.set_nonblocking(true)?;
@@ -164,6 +166,7 @@ impl RunningNode {
                 shards,
                 redirect,
                 first_password,
+                memory_max,
                 tls,
                 cut_requests,
                 asked,
@@ -441,6 +444,7 @@ struct Clients {
     cut_requests: UnboundedReceiver<CutRequest>,
     asked: UnboundedReceiver<Question>,
     first_password: Option<PasswordHash>,
+    memory_max: u64,
     tls: Option<Arc<NodeTls>>,
 }
 
@@ -471,6 +475,7 @@ fn run<E: Election>(
             redirects: clients.redirect,
             peers,
             first_password: clients.first_password,
+            memory_max: clients.memory_max,
         });
         let hub = Rc::new(RefCell::new(Hub::default()));
         let limits = ServerLimits { connections_max: clients.count_max, ..ServerLimits::default() };

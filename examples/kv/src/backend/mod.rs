@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::address::Address;
 use super::command::{About, Answer, ReadBatch, Role, ServerInfo, keys_of_entry};
 use super::connection::{Freshness, KnownUsers, Reason, Written};
+use super::memory::Memory;
 use super::peers::Peers;
 use super::pubsub::{self, Request};
 use super::server::Backend;
@@ -67,6 +68,7 @@ struct Shared<E: Election> {
     keeper: Option<LayoutKeeper>,
     commits: Option<Commits<E>>,
     users: UserKeeper,
+    memory: Memory,
     /// The address for clients of each node.
     clients: BTreeMap<u64, Address>,
     peers: Peers,
@@ -96,6 +98,8 @@ pub struct Place {
     pub peers: Peers,
     /// The password of the user `default` until somebody changes that user.
     pub first_password: Option<PasswordHash>,
+    /// Maximum bytes of keys and values, 0 if there is no limit.
+    pub memory_max: u64,
 }
 
 impl<E: Election> Clone for ShardsBackend<E> {
@@ -107,7 +111,7 @@ impl<E: Election> Clone for ShardsBackend<E> {
 impl<E: Election> ShardsBackend<E> {
     /// The shards that a node runs.
     pub fn new(place: Place) -> Self {
-        let Place { local, node, id, founders, clients, shards, redirects, peers, first_password } = place;
+        let Place { local, node, id, founders, clients, shards, redirects, peers, first_password, memory_max } = place;
         let has_several = shards > 1;
         let uploads = Rc::default();
         let shared = Shared {
@@ -118,6 +122,7 @@ impl<E: Election> ShardsBackend<E> {
             keeper: has_several.then(|| LayoutKeeper::new(LayoutRegister::new(node.clone()))),
             commits: has_several.then(|| Commits::new(node, id, founders, shards)),
             users: UserKeeper::new(first_password),
+            memory: Memory::new(memory_max, shards),
             clients,
             peers,
             breather: Rc::default(),
@@ -137,7 +142,20 @@ impl<E: Election> ShardsBackend<E> {
                 _ => std::future::pending().await,
             }
         };
-        tokio::join!(shards, self.shared.users.keep(&self.shared));
+        tokio::join!(shards, self.shared.users.keep(&self.shared), self.weigh());
+    }
+
+    /// Notes again and again what the shards weigh, if there is a limit for several.
+    async fn weigh(&self) {
+        let Shared { memory, shards, .. } = &*self.shared;
+        while memory.is_shared() {
+            for (shard, place) in shards.iter().zip(0..) {
+                if let Ok(weight) = shard.look(Freshness::Local, |shard, _| shard.state().weight()).await {
+                    memory.note(place, weight);
+                }
+            }
+            tokio::time::sleep(WEIGHED_EVERY).await;
+        }
     }
 
     /// What other nodes may ask for: that this node begins no transaction for a short time.
@@ -330,6 +348,10 @@ impl<E: Election> Backend for ShardsBackend<E> {
         }
     }
 
+    fn memory(&self) -> Memory {
+        self.shared.memory.clone()
+    }
+
     fn users(&self) -> KnownUsers {
         self.shared.users.known()
     }
@@ -371,5 +393,7 @@ async fn pause(attempt: u32, deadline: Instant) -> bool {
     true
 }
 
+/// Pause between two looks at what the shards weigh.
+const WEIGHED_EVERY: Duration = Duration::from_millis(100);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_DOUBLINGS: u32 = 5;

@@ -55,9 +55,9 @@ impl<'a> AdminCommand<'a> {
     }
 
     /// Carries out a command.
-    pub fn execute(self, stats: &mut Stats) -> Reply {
+    pub fn execute(self, stats: &mut Stats, memory_max: u64) -> Reply {
         match self {
-            Self::ConfigGet(patterns) => config_get(&patterns, stats),
+            Self::ConfigGet(patterns) => config_get(&patterns, stats, memory_max),
             Self::ConfigSet(pairs) => config_set(&pairs, stats).err().unwrap_or(Reply::OK),
             Self::ResetStats => {
                 stats.reset();
@@ -117,10 +117,10 @@ fn histogram(names: &[&[u8]], stats: &Stats) -> Reply {
     Reply::Map(stats.commands().filter(|(name, stats)| is_asked(name) && stats.calls > 0).map(row).collect())
 }
 
-fn config_get(patterns: &[&[u8]], stats: &Stats) -> Reply {
+fn config_get(patterns: &[&[u8]], stats: &Stats, memory_max: u64) -> Reply {
     let asked =
         |name: &str| patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
-    let settings = settings(stats).into_iter().filter(|(name, _)| asked(name));
+    let settings = settings(stats, memory_max).into_iter().filter(|(name, _)| asked(name));
     Reply::Map(settings.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect())
 }
 
@@ -136,7 +136,7 @@ fn config_set(pairs: &[&[u8]], stats: &mut Stats) -> Result<(), Reply> {
     let (mut slower_than, mut length_max) = (stats.slow_log.slower_than, stats.slow_log.length_max());
     for (place, pair) in pairs.chunks(2).enumerate() {
         let (name, value) = (pair[0], pair[1]);
-        if !settings(stats).iter().any(|(known, _)| is(name, known)) {
+        if !settings(stats, 0).iter().any(|(known, _)| is(name, known)) {
             return Err(Reply::Error(
                 [&b"ERR Unknown option or number of arguments for CONFIG SET - '"[..], name, b"'"].concat(),
             ));
@@ -163,13 +163,13 @@ fn config_set(pairs: &[&[u8]], stats: &mut Stats) -> Result<(), Reply> {
 }
 
 /// The settings that clients, benchmarks and monitoring tools look for, with the values that apply here.
-fn settings(stats: &Stats) -> [(&'static str, String); 9] {
+fn settings(stats: &Stats, memory_max: u64) -> [(&'static str, String); 9] {
     [
         ("save", String::new()),
         ("appendfsync", "always".to_owned()),
         ("appendonly", "yes".to_owned()),
         ("databases", "1".to_owned()),
-        ("maxmemory", "0".to_owned()),
+        ("maxmemory", memory_max.to_string()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("proto-max-bulk-len", VALUE_BYTES_MAX.to_string()),
         (SLOWER_THAN, stats.slow_log.slower_than.to_string()),

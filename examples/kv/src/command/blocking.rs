@@ -13,7 +13,7 @@ use crate::store::{List, SortedSet, parse_double, parse_integer};
 use super::context::Change;
 use super::lists::{self, End};
 use super::sorted_sets;
-use super::spec::{self, Keys, Spec, TWO_KEYS, Timeout};
+use super::spec::{self, Keys, Spec, TWO_KEYS, Timeout, WAITING_TO_PUT};
 
 type Done = Result<(), Reply>;
 
@@ -26,6 +26,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         lists::move_item(change, (rest[0], lists::end(rest[2])?), (rest[1], lists::end(rest[3])?), out)
     })
     .waits(Timeout::Last)
+    .flags(WAITING_TO_PUT)
     .about("list", "Moves an item to another list as soon as there is one."),
     Spec::write("blmpop", -5, Keys::Counted(2), |change, rest, out| {
         seconds(rest[0])?;
@@ -44,6 +45,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         lists::move_item(change, (rest[0], End::Back), (rest[1], End::Front), out)
     })
     .waits(Timeout::Last)
+    .flags(WAITING_TO_PUT)
     .about("list", "Moves the last item of a list before the first of another as soon as there is one."),
     Spec::write("bzmpop", -5, Keys::Counted(2), |change, rest, out| {
         seconds(rest[0])?;

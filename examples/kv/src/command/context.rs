@@ -43,6 +43,8 @@ pub struct Change<'a> {
     /// The wall clock of the node that took the command, in Unix ms.
     pub wall_ms: u64,
     random: u64,
+    /// Keys must not grow, unless by a script that has changed something.
+    pub(super) is_full: bool,
     /// The user who gave the commands, by which those of scripts are checked. `None`: it may do everything.
     user: Option<User>,
     /// The messages to be published once the entry is applied.
@@ -87,7 +89,7 @@ impl<'a> View<'a> {
 impl<'a> Change<'a> {
     /// The store in an entry.
     pub fn new(store: &'a mut Store, log_time: u64, wall_ms: u64, random: u64) -> Self {
-        Self { store, log_time, wall_ms, random, user: None, published: Vec::new(), published_bytes: 0 }
+        Self { store, log_time, wall_ms, random, is_full: false, user: None, published: Vec::new(), published_bytes: 0 }
     }
 
     /// The same for a user who may not do everything.

@@ -97,4 +97,4 @@ fn restore(change: &mut Change<'_>, rest: &[&[u8]], out: &mut Encoder<'_>) -> Do
 
 /// Bounds of a value that is restored. What the bytes of a request hold may be compressed.
 pub(super) const LIMITS: Limits =
-    Limits { text_bytes_max: VALUE_BYTES_MAX as u64, value_bytes_max: 128 * VALUE_BYTES_MAX as u64 };
+    Limits { text_bytes_max: VALUE_BYTES_MAX as u64, value_bytes_max: 4 * VALUE_BYTES_MAX as u64 };

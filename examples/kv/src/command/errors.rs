@@ -27,6 +27,19 @@ pub(super) fn no_such_key() -> Reply {
     Reply::error("ERR no such key")
 }
 
+/// The reply to `EXEC` of a transaction that is refused as a whole.
+pub fn abort_because(refusal: &Reply) -> Reply {
+    match refusal {
+        Reply::Error(text) => Reply::Error([&b"EXECABORT Transaction discarded because of: "[..], text].concat()),
+        other => other.clone(),
+    }
+}
+
+/// The reply to a command that may make a key grow while there is no room for it.
+pub(super) fn out_of_memory() -> Reply {
+    Reply::error("OOM command not allowed when used memory > 'maxmemory'.")
+}
+
 pub(super) fn too_long() -> Reply {
     Reply::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 }

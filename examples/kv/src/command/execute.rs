@@ -7,6 +7,7 @@ use crate::resp::{Encoder, Reply};
 use crate::store::{Store, User};
 
 use super::context::{Change, View};
+use super::errors::{abort_because, out_of_memory};
 use super::spec::{Action, Read, Spec};
 
 /// Applies an entry at a log time in Unix ms, and returns the encoded replies to its commands, one for each item, with
@@ -30,14 +31,20 @@ use super::spec::{Action, Read, Spec};
 pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, DecodeError> {
     let mut entry = Entry::open(entry)?;
     store.begin_entry(log_time, entry.random);
-    let version = entry.version;
+    let (version, entry_memory_max) = (entry.version, entry.memory_max);
     let user = if entry.grants.is_empty() { None } else { Some(user_of(entry.grants)?) };
     let mut change = Change::new(store, log_time, entry.wall_ms, entry.random).for_user(user);
     let mut replies = BytesMut::new();
     let mut out = Encoder::new(&mut replies, version);
     for item in &mut entry {
-        match item? {
+        let item = item?;
+        let is_full = change.store.weight() >= entry_memory_max;
+        change.is_full = is_full;
+        match item {
             Item::Command(arguments) => run(&mut change, &arguments, &mut out)?,
+            Item::Transaction { commands, .. } if is_full && commands.iter().any(|command| may_grow(command)) => {
+                out.reply(&abort_because(&out_of_memory()));
+            }
             Item::Transaction { watched, commands } => {
                 let is_as_seen = |(key, version): &(&[u8], u64)| change.store.version(change.log_time, key) == *version;
                 if !watched.iter().all(is_as_seen) {
@@ -46,6 +53,7 @@ pub fn apply(store: &mut Store, log_time: u64, entry: &[u8]) -> Result<Bytes, De
                 }
                 out.array(commands.len());
                 for arguments in commands {
+                    change.is_full = is_full;
                     run(&mut change, &arguments, &mut out)?;
                 }
             }
@@ -100,12 +108,23 @@ pub(super) fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encode
     let start = out.len();
     let done = match spec.action {
         _ if !spec.takes(arguments.len()) => return Err(unknown()),
-        Action::Read(read) => read(&change.view(), rest, out),
-        Action::Write(write) | Action::Message(write) => write(change, rest, out),
+        Action::Read(read) => out.check_size().and_then(|()| read(&change.view(), rest, out)),
+        Action::Write(_) if change.is_full && spec.may_grow(arguments) => Err(out_of_memory()),
+        Action::Message(write) => write(change, rest, out),
+        Action::Write(write) => {
+            let done = write(change, rest, out);
+            // A script that has changed something is not stopped midway.
+            change.is_full = false;
+            done
+        }
         Action::Connection(_) => return Err(unknown()),
     };
     conclude(done, start, out);
     Ok(())
+}
+
+fn may_grow(arguments: &[&[u8]]) -> bool {
+    Spec::find(arguments[0]).is_some_and(|spec| spec.may_grow(arguments))
 }
 
 /// Answers one read.
@@ -130,6 +149,50 @@ mod tests {
     use super::*;
     use crate::entry::{EntryWriter, encode_arguments};
     use crate::resp::Version;
+
+    fn ask(store: &mut Store, memory_max: u64, commands: &[&[&str]]) -> String {
+        let bytes = |command: &[&str]| command.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+        let mut entry = EntryWriter::new(Version::Resp2, 0, 0, 0).with_memory_max(memory_max);
+        let commands: Vec<Vec<Vec<u8>>> = commands.iter().map(|command| bytes(command)).collect();
+        let commands: Vec<Vec<&[u8]>> =
+            commands.iter().map(|command| command.iter().map(Vec::as_slice).collect()).collect();
+        match &commands[..] {
+            [one] => entry.command(one),
+            several => entry.transaction(&[], &several.iter().map(|one| encode_arguments(one)).collect::<Vec<_>>()),
+        }
+        String::from_utf8(apply(store, 1, &entry.finish()).unwrap().to_vec()).unwrap()
+    }
+
+    /// The replies of Redis 7.0.15 with `maxmemory` 1, except that it refuses the commands between `MULTI` and `EXEC`
+    /// at once.
+    #[test]
+    fn keys_do_not_grow_while_they_weigh_too_much() {
+        const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
+        let mut store = Store::new();
+        assert_eq!(ask(&mut store, 5, &[&["set", "key", "12"]]), "+OK\r\n", "it weighs too much only now");
+        for (command, reply) in [
+            (&["set", "a", "1"][..], format!("{OOM}\r\n")),
+            (&["get", "key"], "$2\r\n12\r\n".to_owned()),
+            (&["expire", "key", "100"], ":1\r\n".to_owned()),
+            (&["lpop", "a"], "$-1\r\n".to_owned()),
+            (&["blpop", "a", "0"], "*-1\r\n".to_owned()),
+            (&["xgroup", "create", "a", "g", "$", "mkstream"], format!("{OOM}\r\n")),
+            (
+                &["eval", "return redis.call('set','a','1')", "1", "a"],
+                format!("{OOM} script: 67ed14c1cb086d8c2fcf91ebe13410ba087fd0f8, on @user_script:1.\r\n"),
+            ),
+            (&["eval", "return redis.pcall('set','a','1')", "1", "a"], format!("{OOM}\r\n")),
+            (&["eval", "redis.call('del','b') return redis.call('set','a','')", "2", "a", "b"], "+OK\r\n".to_owned()),
+        ] {
+            assert_eq!(ask(&mut store, 5, &[command]), reply, "{command:?}");
+        }
+        let refused = "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > \
+            'maxmemory'.\r\n";
+        assert_eq!(ask(&mut store, 5, &[&["del", "key"], &["set", "b", "1"]]), refused);
+        assert_eq!(ask(&mut store, 5, &[&["get", "key"], &["del", "key"]]), "*2\r\n$2\r\n12\r\n:1\r\n");
+        assert_eq!(ask(&mut store, 5, &[&["append", "a", "1"]]), ":1\r\n", "there is room again");
+        assert_eq!(ask(&mut store, 0, &[&["set", "a", "1"]]), format!("{OOM}\r\n"));
+    }
 
     #[test]
     fn an_entry_of_a_newer_program_is_never_skipped() {

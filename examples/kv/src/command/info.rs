@@ -22,6 +22,8 @@ pub struct ServerInfo {
     pub connected_clients: usize,
     /// Maximum number of those.
     pub clients_max: usize,
+    /// Maximum bytes of keys and values, 0 if there is no limit.
+    pub memory_max: u64,
     /// Clients that wait in a command.
     pub blocked_clients: usize,
     /// Clients that subscribe to something.
@@ -242,8 +244,8 @@ impl ServerInfo {
             ("used_memory_rss_human", human(self.process.memory_bytes)),
             ("used_memory_dataset", dataset.to_string()),
             ("mem_clients_normal", self.replies_bytes.to_string()),
-            ("maxmemory", "0".to_owned()),
-            ("maxmemory_human", human(0)),
+            ("maxmemory", self.memory_max.to_string()),
+            ("maxmemory_human", human(self.memory_max)),
             ("maxmemory_policy", "noeviction".to_owned()),
         ])
     }

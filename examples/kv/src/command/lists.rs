@@ -7,7 +7,7 @@ use crate::store::{List, WrongType};
 
 use super::context::{Arguments, Change, View};
 use super::errors::{count, integer, is, no_such_key, number, syntax_error};
-use super::spec::{Keys, ONE_KEY, READ_SLOW, SHRINK, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_MOVABLE, WRITE_SLOW};
+use super::spec::{Keys, ONE_KEY, READ_SLOW, SHRINK, SHRINK_MOVABLE, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_SLOW};
 use super::strings::within;
 
 type Done = Result<(), Reply>;
@@ -29,7 +29,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     .long()
     .about("list", "Moves an item from an end of a list to an end of another."),
     Spec::write("lmpop", -4, Keys::Counted(1), pop_from_first)
-        .flags(WRITE_MOVABLE)
+        .flags(SHRINK_MOVABLE)
         .long()
         .about("list", "Removes items from the first list that has some, and returns them."),
     Spec::write("lpop", -2, ONE_KEY, |change, rest, out| pop(change, rest, End::Front, out))

@@ -48,6 +48,7 @@ pub use admin::AdminCommand;
 pub use blocking::Blocking;
 pub use cluster::{ClusterView, counted_slot};
 pub use context::{At, Change, Time, Unit, View};
+pub use errors::abort_because;
 pub use execute::{apply, is_whole, keys_of_entry};
 pub use glob::matches;
 pub use info::{About, Keyspace, REDIS_VERSION, Role, ServerInfo};

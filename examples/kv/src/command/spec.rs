@@ -166,6 +166,12 @@ impl Spec {
         self.keys == Keys::None && is_of_store && !["acl", "time"].contains(&self.name)
     }
 
+    /// Returns true if the command may make keys grow, so that it is refused once they take up too much.
+    pub fn may_grow(&self, arguments: &[&[u8]]) -> bool {
+        let creates = || arguments.get(1).is_some_and(|name| is(name, "create") || is(name, "createconsumer"));
+        self.flags.contains(&"denyoom") || (self.name == "xgroup" && creates())
+    }
+
     /// Returns true if the command reads keys whose names it makes up: of `SORT` with patterns.
     pub fn reads_unnamed(&self, arguments: &[&[u8]]) -> bool {
         let is_pattern =
@@ -333,9 +339,11 @@ pub(super) const READ_MOVABLE: &[&str] = &["readonly", "movablekeys"];
 pub(super) const WRITE: &[&str] = &["write", "denyoom", "fast"];
 pub(super) const WRITE_SLOW: &[&str] = &["write", "denyoom"];
 pub(super) const WRITE_MOVABLE: &[&str] = &["write", "denyoom", "movablekeys"];
-const WAITING: &[&str] = &["write", "denyoom", "noscript", "blocking"];
+const WAITING: &[&str] = &["write", "noscript", "blocking"];
+pub(super) const WAITING_TO_PUT: &[&str] = &["write", "denyoom", "noscript", "blocking"];
 pub(super) const SHRINK: &[&str] = &["write", "fast"];
 pub(super) const SHRINK_SLOW: &[&str] = &["write"];
+pub(super) const SHRINK_MOVABLE: &[&str] = &["write", "movablekeys"];
 
 pub(super) const ONE_KEY: Keys = Keys::Range(1, 1, 1);
 pub(super) const TWO_KEYS: Keys = Keys::Range(1, 2, 1);
@@ -384,6 +392,20 @@ mod tests {
         for spec in COMMANDS.iter() {
             assert_eq!(Spec::find(spec.name.to_uppercase().as_bytes()).map(|found| found.name), Some(spec.name));
         }
+    }
+
+    /// Those that Redis 7.0.15 refuses when memory is short.
+    #[test]
+    fn commands_that_may_make_keys_grow_are_those_of_redis() {
+        let of_redis = "append bitfield bitop blmove brpoplpush copy decr decrby geoadd georadius georadiusbymember \
+            geosearchstore getset hincrby hincrbyfloat hmset hset hsetnx incr incrby incrbyfloat linsert lmove lpush \
+            lpushx lset mset msetnx pfadd pfmerge psetex restore rpoplpush rpush rpushx sadd sdiffstore set setbit \
+            setex setnx setrange sinterstore sort sunionstore xadd xsetid zadd zdiffstore zincrby zinterstore \
+            zrangestore zunionstore";
+        let ours: Vec<_> = COMMANDS.iter().filter(|spec| spec.may_grow(&[])).map(|spec| spec.name).collect();
+        assert_eq!(ours.join(" "), of_redis);
+        let group = Spec::find(b"xgroup").unwrap();
+        assert!(group.may_grow(&[b"xgroup", b"CREATE"]) && !group.may_grow(&[b"xgroup", b"destroy"]));
     }
 
     #[test]

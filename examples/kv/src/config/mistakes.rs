@@ -38,6 +38,9 @@ pub enum Problem {
     /// Snapshots would be made too often.
     #[error("at least {SNAPSHOT_ENTRIES_MIN}")]
     SnapshotEntries,
+    /// It is no number of bytes.
+    #[error("a number of bytes, or a text such as \"512mb\" or \"2gb\"")]
+    Bytes,
     /// There are no shards, or too many.
     #[error("from 1 to {SHARDS_MAX}, not {0}")]
     Shards(u16),

@@ -31,6 +31,8 @@ pub struct ClusterConfig {
     /// Number of log entries after which a node makes a snapshot (`snapshot_entries`, a million unless set). It keeps a
     /// hundredth of them for nodes that lag a little.
     pub snapshot_entries: u64,
+    /// Maximum bytes of keys and values together (`maxmemory`, as in Redis, 0 unless set: no limit).
+    pub memory_max: u64,
     /// The protocol that agrees on the log (`engine`, raft unless set).
     pub engine: Engine,
     /// Number of shards (`shards`, one unless set).

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::address::{Address, AddressError};
+use crate::memory::parse_bytes;
 use crate::shards::layout::SHARDS_MAX;
 
 use super::mistakes::{Mistake, Problem};
@@ -21,6 +22,7 @@ pub(super) struct RawCluster {
     cluster: Spanned<String>,
     data: PathBuf,
     snapshot_entries: Option<Spanned<u64>>,
+    maxmemory: Option<Spanned<RawBytes>>,
     #[serde(default)]
     engine: Engine,
     shards: Option<Spanned<u16>>,
@@ -30,6 +32,14 @@ pub(super) struct RawCluster {
     tls: Option<TlsFiles>,
     #[serde(default)]
     node: Vec<Spanned<RawNode>>,
+}
+
+/// A number of bytes, or a text such as `"2gb"`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawBytes {
+    Number(u64),
+    Text(String),
 }
 
 #[derive(Deserialize)]
@@ -57,8 +67,8 @@ impl<'a> Check<'a> {
 
     /// Checks a file. A relative `data` is taken from `folder`.
     pub(super) fn check(mut self, raw: RawCluster, folder: &Path) -> Result<ClusterConfig, Vec<Mistake>> {
-        let RawCluster { cluster, data, snapshot_entries, engine, shards, redirect, requirepass, tls, node: raw_nodes } =
-            raw;
+        let RawCluster { cluster, data, snapshot_entries, maxmemory, engine, shards, redirect, .. } = raw;
+        let (requirepass, tls, raw_nodes) = (raw.requirepass, raw.tls, raw.node);
         if !(1..=CLUSTER_NAME_BYTES_MAX).contains(&cluster.get_ref().len()) {
             self.note("cluster", cluster.span(), Problem::Name);
         }
@@ -66,6 +76,7 @@ impl<'a> Check<'a> {
         if let Some(entries) = snapshot_entries.filter(|entries| *entries.get_ref() < SNAPSHOT_ENTRIES_MIN) {
             self.note("snapshot_entries", entries.span(), Problem::SnapshotEntries);
         }
+        let memory_max = maxmemory.map_or(0, |bytes| self.bytes("maxmemory", bytes));
         let shard_count = shards.as_ref().map_or(1, |shards| *shards.get_ref());
         if let Some(shards) = shards.filter(|shards| !(1..=SHARDS_MAX).contains(shards.get_ref())) {
             self.note("shards", shards.span(), Problem::Shards(shard_count));
@@ -84,6 +95,7 @@ impl<'a> Check<'a> {
             name: cluster.into_inner(),
             data: folder.join(data),
             snapshot_entries: snapshots,
+            memory_max,
             engine,
             shards: shard_count,
             redirect,
@@ -91,6 +103,18 @@ impl<'a> Check<'a> {
             tls: tls.map(|files| files.within(folder)),
             nodes,
         })
+    }
+
+    fn bytes(&mut self, key: &'static str, raw: Spanned<RawBytes>) -> u64 {
+        let at = raw.span();
+        let bytes = match raw.into_inner() {
+            RawBytes::Number(bytes) => Some(bytes),
+            RawBytes::Text(text) => parse_bytes(&text),
+        };
+        if bytes.is_none() {
+            self.note(key, at, Problem::Bytes);
+        }
+        bytes.unwrap_or(0)
     }
 
     fn nodes(&mut self, raw: Vec<Spanned<RawNode>>, shards: u16) -> BTreeMap<u64, NodeConfig> {

@@ -38,6 +38,13 @@ fn a_good_file_is_read() {
     let config = read(GOOD).unwrap();
     assert_eq!((config.name.as_str(), config.snapshot_entries), ("demo", 1_000_000));
     assert_eq!(config.engine, Engine::Raft);
+    assert_eq!(config.memory_max, 0);
+    for (bytes, expected) in [("1000", 1_000), ("\"2gb\"", 2 << 30)] {
+        assert_eq!(
+            read(&GOOD.replace("data =", &format!("maxmemory = {bytes}\ndata ="))).unwrap().memory_max,
+            expected
+        );
+    }
     assert_eq!(read(&GOOD.replace("data =", "engine = \"paxos\"\ndata =")).unwrap().engine, Engine::Paxos);
     assert_eq!(config.nodes.keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(config.nodes[&2].client.to_string(), "127.0.0.1:6372");
@@ -52,6 +59,11 @@ fn every_bad_file_is_refused_with_its_reason() {
             "cluster.toml:2: `cluster`: the name has 1 to 255 bytes",
         ),
         (GOOD.replace("data =", "snapshot_entries = 99\ndata ="), "cluster.toml:3: `snapshot_entries`: at least 100"),
+        (
+            GOOD.replace("data =", "maxmemory = \"5x\"\ndata ="),
+            "cluster.toml:3: `maxmemory`: a number of bytes, or a text",
+        ),
+        (GOOD.replace("data =", "maxmemory = true\ndata ="), "data did not match"),
         (GOOD.replace("data =", "engine = \"zab\"\ndata ="), "unknown variant `zab`, expected `raft` or `paxos`"),
         (GOOD.replace("cluster =", "clutser ="), "unknown field `clutser`"),
         (GOOD.replace("data = \"data\"", ""), "missing field `data`"),

@@ -14,6 +14,7 @@ use super::address::Address;
 use super::clients::ClientRequest;
 use super::command::{Answer, Blocking, ReadBatch, Replies, Session};
 use super::entry::decode_outcome;
+use super::memory::Memory;
 use super::pubsub::{Change, Request};
 use super::resp::{Encoder, Limits, Reply, RequestReader, RequestRoom, Reservation, Version};
 use super::shards::layout::{Layout, Target};
@@ -181,6 +182,7 @@ pub struct Connection {
     access: Access,
     transaction: Transaction,
     subscriptions: Subscriptions,
+    memory: Memory,
     reader: RequestReader,
     /// The room of large requests that are not answered, or wait for `EXEC`.
     kept: Vec<Reservation>,
@@ -256,6 +258,7 @@ impl Connection {
             access: Access::open(),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
+            memory: Memory::default(),
             reader: RequestReader::new(requests, RequestRoom::new(LARGE_BYTES_MAX)),
             kept: Vec::new(),
             input: BytesMut::new(),
@@ -277,6 +280,11 @@ impl Connection {
             is_unsure: false,
             observed: Observed::default(),
         }
+    }
+
+    /// Has what the client writes respect this limit of memory.
+    pub fn share_memory(&mut self, memory: &Memory) {
+        self.memory = memory.clone();
     }
 
     /// Has the large requests take their memory from a room that other connections share.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::clients::{ClientFilter, ClientRequest};
 use crate::command::{
     Blocking, Command, Keys, PubSubCommand, Query, Question, ReadBatch, Replies, SessionCommand, SessionEffect, Spec,
-    TransactionCommand, parse,
+    TransactionCommand, abort_because, parse,
 };
 use crate::entry::{
     ENTRY_BYTES_MAX, EntryWriter, Watched, command_bytes_max, decode_arguments, encode_arguments, transaction_bytes_max,
@@ -125,7 +125,7 @@ impl Connection {
             }
             Ok(Command::Clients(request)) => *group = Some(Group::Clients(request)),
             Ok(Command::Admin(command)) => {
-                let reply = command.execute(&mut self.observed.stats.borrow_mut());
+                let reply = command.execute(&mut self.observed.stats.borrow_mut(), self.memory.max());
                 self.reply(length, &reply);
             }
             Ok(Command::Session(SessionCommand::Ping(text))) if self.is_restricted() => {
@@ -218,7 +218,7 @@ impl Connection {
                     let bytes = transaction_bytes_max(&watched, &commands);
                     if bytes <= self.limits.command_bytes_max {
                         let runs_scripts = commands.iter().any(|command| is_script(command));
-                        let mut entry = self.new_entry(bytes, runs_scripts);
+                        let mut entry = self.new_entry(target, bytes, runs_scripts);
                         entry.transaction(&watched, &commands);
                         *group = Some(Group::Writes { target, entry, count: 1, is_full: true, blocking: None });
                         return Some(());
@@ -291,11 +291,12 @@ impl Connection {
         effect
     }
 
-    fn new_entry(&mut self, capacity: usize, runs_scripts: bool) -> EntryWriter {
+    fn new_entry(&mut self, target: Target, capacity: usize, runs_scripts: bool) -> EntryWriter {
         let (next, drawn) = random::draw(self.random);
         self.random = next;
         let grants = if runs_scripts { self.grants() } else { Vec::new() };
-        EntryWriter::for_grants(self.session.version, self.wall_ms, drawn, &grants, capacity)
+        let entry = EntryWriter::for_grants(self.session.version, self.wall_ms, drawn, &grants, capacity);
+        entry.with_memory_max(self.memory.limit(target))
     }
 
     /// Adds a write to the group. `None` if it must not begin yet.
@@ -311,7 +312,7 @@ impl Connection {
         let added = command_bytes_max(arguments);
         let group = group.get_or_insert_with(|| Group::Writes {
             target,
-            entry: self.new_entry(added, spec.group == "scripting"),
+            entry: self.new_entry(target, added, spec.group == "scripting"),
             count: 0,
             is_full: false,
             blocking: Blocking::of(spec, arguments),
@@ -473,14 +474,6 @@ fn ends_transaction(parsed: &Result<Command<'_>, Reply>) -> bool {
 fn is_script(command: &[u8]) -> bool {
     let arguments = decode_arguments(command).expect("this process encoded them");
     Spec::find(arguments[0]).is_some_and(|spec| spec.group == "scripting")
-}
-
-/// The reply to `EXEC` of a client that may not give it.
-fn abort_because(refusal: &Reply) -> Reply {
-    match refusal {
-        Reply::Error(text) => Reply::Error([&b"EXECABORT Transaction discarded because of: "[..], text].concat()),
-        other => other.clone(),
-    }
 }
 
 /// Maximum number of commands that become one entry of the log, or one read.

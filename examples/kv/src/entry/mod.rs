@@ -1,10 +1,10 @@
 //! Entries of the log: commands with their arguments, as clients sent them.
 //!
-//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock and random number as u64, what scripts
-//! may do as a length and bytes; then items. A command: 1 and its arguments. A transaction: 2, the number of watched
-//! keys, each with its version as u64, the number of commands, and each one's arguments. Arguments are their number
-//! and each one's length and bytes. Lengths and counts are LEB128, other numbers little-endian. The layout never
-//! changes; tests compare the bytes with those of the first release.
+//! Layout: a version byte, the protocol of the replies (2 or 3), wall clock, random number and the limit of memory as
+//! u64, what scripts may do as a length and bytes; then items. A command: 1 and its arguments. A transaction: 2, the
+//! number of watched keys, each with its version as u64, the number of commands, and each one's arguments. Arguments
+//! are their number and each one's length and bytes. Lengths and counts are LEB128, other numbers little-endian. The
+//! layout never changes; tests compare the bytes with those of the first release.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -18,7 +18,7 @@ use codec::{Decoder, put_bytes, put_length};
 pub use outcome::{NO_RECEIVERS, Published, decode_outcome, encode_outcome, put_receivers};
 
 /// The version of an entry that this program writes, and the only one that it reads.
-pub const ENTRY_VERSION: u8 = 3;
+pub const ENTRY_VERSION: u8 = 4;
 
 /// Maximum bytes of an entry that is proposed as a whole. A longer one goes to its shard in pieces.
 pub const ENTRY_BYTES_MAX: usize = 960 * 1024;
@@ -55,9 +55,17 @@ impl EntryWriter {
         bytes.put_u8(if version == Version::Resp2 { 2 } else { 3 });
         bytes.put_u64_le(wall_ms);
         bytes.put_u64_le(random);
+        bytes.put_u64_le(u64::MAX);
         put_bytes(&mut bytes, grants);
         let head = bytes.len();
         Self { bytes, head }
+    }
+
+    /// Sets the weight of the keys from which on none may grow. Without this they may, whatever they weigh.
+    #[must_use]
+    pub fn with_memory_max(mut self, weight: u64) -> Self {
+        self.bytes[MEMORY_AT..MEMORY_AT + 8].copy_from_slice(&weight.to_le_bytes());
+        self
     }
 
     /// Bytes so far.
@@ -138,6 +146,8 @@ pub struct Entry<'a> {
     pub wall_ms: u64,
     /// A number that no client knew before.
     pub random: u64,
+    /// The weight of the keys from which on none may grow.
+    pub memory_max: u64,
     /// What scripts may do, for `User::grants_from`. Empty: everything.
     pub grants: &'a [u8],
     rest: Decoder<'a>,
@@ -173,8 +183,8 @@ impl<'a> Entry<'a> {
             3 => Version::Resp3,
             other => return Err(DecodeError::Kind(other)),
         };
-        let (wall_ms, random, grants) = (rest.u64()?, rest.u64()?, rest.bytes()?);
-        Ok(Self { version, wall_ms, random, grants, rest })
+        let (wall_ms, random, memory_max, grants) = (rest.u64()?, rest.u64()?, rest.u64()?, rest.bytes()?);
+        Ok(Self { version, wall_ms, random, memory_max, grants, rest })
     }
 
     fn read(&mut self) -> Result<Item<'a>, DecodeError> {
@@ -212,7 +222,8 @@ fn read_arguments<'a>(decoder: &mut Decoder<'a>) -> Result<Vec<&'a [u8]>, Decode
 
 const COMMAND: u8 = 1;
 const TRANSACTION: u8 = 2;
-const HEADER_BYTES: usize = 2 + 8 + 8;
+const MEMORY_AT: usize = 2 + 8 + 8;
+const HEADER_BYTES: usize = MEMORY_AT + 8;
 /// Bytes of a length at most.
 const LENGTH_BYTES_MAX: usize = 5;
 
@@ -221,7 +232,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Bytes {
-        let mut entry = EntryWriter::for_grants(Version::Resp3, 0x0102, 0xfffe, b"may", 0);
+        let mut entry = EntryWriter::for_grants(Version::Resp3, 0x0102, 0xfffe, b"may", 0).with_memory_max(0x0304);
         entry.command(&[b"set", b"key", b""]);
         let watched = [Watched { key: Box::from(&b"w"[..]), version: 7 }];
         entry.transaction(&watched, &[encode_arguments(&[b"incr", b"n"]), encode_arguments(&[b"get", &[7; 200]])]);
@@ -230,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_first_release() {
-        let mut expected = vec![3, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0];
+        let mut expected = vec![4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0];
         expected.extend_from_slice(b"\x03may");
         expected.extend_from_slice(b"\x01\x03\x03set\x03key\x00");
         expected.extend_from_slice(b"\x02\x01\x01w\x07\0\0\0\0\0\0\0\x02\x02\x04incr\x01n\x02\x03get\xc8\x01");
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn what_another_program_wrote_is_refused() {
         for (at, byte, error) in
-            [(0, 1, DecodeError::Version(1)), (1, 4, DecodeError::Kind(4)), (22, 9, DecodeError::Kind(9))]
+            [(0, 1, DecodeError::Version(1)), (1, 4, DecodeError::Kind(4)), (30, 9, DecodeError::Kind(9))]
         {
             let mut bytes = entry().to_vec();
             bytes[at] = byte;

@@ -184,7 +184,7 @@ impl<'a> Encoder<'a> {
     /// The reply to be sent in its place.
     pub fn check_size(&self) -> Result<(), Reply> {
         if self.out.len() > REPLIES_BYTES_MAX {
-            return Err(Reply::error("ERR the reply would be longer than 64 MiB"));
+            return Err(Reply::error("ERR the reply would be longer than 128 MiB"));
         }
         Ok(())
     }
@@ -260,4 +260,4 @@ fn frame3(reply: &Reply) -> resp3::types::BytesFrame {
 }
 
 /// Maximum bytes of the replies to a batch.
-const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+const REPLIES_BYTES_MAX: usize = 128 * 1024 * 1024;

@@ -29,6 +29,7 @@ use crate::connection::{Connection, ConnectionLimits, Freshness, KnownUsers, Rea
 use crate::credentials::Login;
 use crate::exposition::Measures;
 use crate::http::Admission;
+use crate::memory::Memory;
 use crate::process::Process;
 use crate::pubsub::{self, Hub, Request, Topic};
 use crate::random;
@@ -41,7 +42,7 @@ use crate::waiting::{read_once_possible, write_once_possible};
 
 mod turn;
 
-use turn::{Pending, PendingAnswer, ReadFuture, poll_turn};
+use turn::{Pending, PendingAnswer, ReadFuture, poll_turn, too_late};
 
 /// The replicated store, as connections use it. Its futures are polled in the order in which they were created.
 /// Dropping one loses only the answer.
@@ -79,6 +80,11 @@ pub trait Backend: Clone + 'static {
 
     /// Asks all other nodes, and returns the answers that came in time.
     fn ask_others(&self, request: &Request) -> impl Future<Output = Vec<pubsub::Answer>> + 'static;
+
+    /// The limit of what keys take up.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
 
     /// The users as this node knows them.
     fn users(&self) -> KnownUsers;
@@ -307,8 +313,11 @@ impl<B: Backend> Server<B> {
             });
             match deadline {
                 None => turn.await?,
-                Some((deadline, Awaited::Login | Awaited::Sending)) => {
-                    timeout_at(deadline, turn).await.map_err(|_| too_late())??;
+                Some((deadline, Awaited::Login)) => {
+                    timeout_at(deadline, turn).await.map_err(|_| too_late("log in"))??;
+                }
+                Some((deadline, Awaited::Sending)) => {
+                    timeout_at(deadline, turn).await.map_err(|_| too_late("end its request"))??;
                 }
                 Some((deadline, Awaited::Taking)) => timeout_at(deadline, turn).await.map_err(|_| self.give_up())??,
             }
@@ -388,6 +397,7 @@ impl<B: Backend> Server<B> {
         connection.admit(self.backend.users());
         connection.set_addresses(ends.0, ends.1);
         connection.share_room(&self.room);
+        connection.share_memory(&self.backend.memory());
         connection.share_stats(Rc::clone(&self.stats), self.micros());
         connection
     }
@@ -516,6 +526,7 @@ impl<B: Backend> Server<B> {
             uptime_seconds: self.started.elapsed().as_secs(),
             connected_clients: self.connected.get(),
             clients_max: self.limits.connections_max,
+            memory_max: self.backend.memory().max(),
             blocked_clients: self.clients.blocked(),
             subscribers: hub.clients(),
             subscriptions: Topic::ALL.map(|topic| hub.names(topic)),
@@ -543,7 +554,7 @@ impl<'a, B> Connected<'a, B> {
     fn new(server: &'a Server<B>, id: i64) -> Self {
         server.connected.set(server.connected.get() + 1);
         server.connected_gauge.increment(1);
-        Self { server, id, replies_bytes: 0, stranger_since: None }
+        Self { server, id, replies_bytes: 0, stranger_since: None, receiving_since: None }
     }
 
     /// Notes whether the client has to encrypt or to log in. One too many takes the place of the oldest.
@@ -574,10 +585,6 @@ impl<B> Drop for Connected<'_, B> {
         self.server.connected.set(self.server.connected.get() - 1);
         self.server.connected_gauge.decrement(1);
     }
-}
-
-fn too_late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the client does not log in in time")
 }
 
 /// The wall clock in Unix ms.

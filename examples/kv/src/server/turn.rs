@@ -98,6 +98,10 @@ fn take_answers(context: &mut Context<'_>, connection: &mut Connection, pending:
     moved
 }
 
+pub(super) fn too_late(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("the client does not {what} in time"))
+}
+
 /// Room for one read of a socket.
 const READ_BYTES: usize = 16 * 1024;
 /// Maximum bytes of one read of a socket.

@@ -1,18 +1,18 @@
 //! A store at one moment, and its bytes.
 //!
-//! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number
-//! of scripts as u32, and each one's SHA-1 and text; the number of libraries as u32, and each one's name, text,
-//! number of functions as u32, and for each function its name, 1 if it has a description, the description, the number
-//! of its flags as u32, and the flags; the number of users as u32, and each one's name, three bytes (on, any
-//! password, checked values), the number of passwords as u32, their hashes, and what it may do; 1 if the store is a
-//! shard's, then the kind of each slot's state, its shard as u16 and its generation as u64; the number of unfinished
-//! works as u32, and each one's id as u128, log time of the last piece as u64, number of pieces as u32, and for each
-//! piece its place as u32 and its bytes; then the records; then 0, the number of records and the digest as u64. A record: its kind, deadline as u64 (0: none), version as u64, the
-//! key; a string's value; of other kinds, 1 if the value is small, the number of items as u32, and the items. Texts,
-//! keys, values, pieces and items begin with their length as u32. A stream's items are followed by its ids, the number of
-//! groups as u32, and for each one its name and place, its consumers, and what is pending, both as items. Numbers are
-//! little-endian. Records have no particular order, so two snapshots of equal stores may differ in their bytes, but
-//! restore equal stores.
+//! Layout: `QKVS`, a version byte, 1 if the table's seed was agreed on, the seed and the revision as u64; the number of
+//! scripts as u32, and each one's SHA-1 and text; the number of libraries as u32, and each one's name, text, number of
+//! functions as u32, and for each function its name, 1 if it has a description, the description, the number of its
+//! flags as u32, and the flags; the number of users as u32, and each one's name, three bytes (on, any password, checked
+//! values), the number of passwords as u32, their hashes, and what it may do; 1 if the store is a shard's, then the
+//! kind of each slot's state, its shard as u16 and its generation as u64; the number of unfinished works as u32, and
+//! each one's id as u128, log time of the last piece as u64, number of pieces as u32, and for each piece its place as
+//! u32 and its bytes; then the records; then 0, the number of records and the digest as u64. A record: its kind,
+//! deadline as u64 (0: none), version as u64, the key; a string's value; of other kinds, 1 if the value is small, the
+//! number of items as u32, and the items. Texts, keys, values, pieces and items begin with their length as u32. A
+//! stream's items are followed by its ids, the number of groups as u32, and for each one its name and place, its
+//! consumers, and what is pending, both as items. Numbers are little-endian. Records have no particular order, so two
+//! snapshots of equal stores may differ in their bytes, but restore equal stores.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;

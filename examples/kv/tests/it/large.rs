@@ -24,6 +24,16 @@ fn begin(mut client: Client, command: &'static [u8], key: &'static [u8], bytes: 
     thread::spawn(move || client.ask(&[command, key, &value(bytes)]).unwrap())
 }
 
+/// Asks until a leader answers.
+fn ask(cluster: &Cluster, client: &mut Client, command: &[&[u8]]) -> Answer {
+    let mut answer = Answer::Nil;
+    cluster.wait("a leader answers", || {
+        answer = client.ask(command).unwrap();
+        !matches!(&answer, Answer::Error(error) if error.ends_with("not applied"))
+    });
+    answer
+}
+
 fn applied(cluster: &Cluster, id: u64) -> u64 {
     cluster.group(id).map_or(0, |group| group.applied_index)
 }
@@ -46,9 +56,12 @@ fn the_longest_value_is_kept_by_all_nodes_and_a_longer_one_is_refused() {
     assert_eq!([(); 3].map(|()| client.receive().unwrap()), [ok(), Answer::Integer(length), ok()]);
     let too_long = "ERR string exceeds maximum allowed size (proto-max-bulk-len)".to_owned();
     assert_eq!(client.ask(&[b"APPEND", b"long", b"x"]).unwrap(), Answer::Error(too_long));
-    assert_eq!(cluster.client(leader).ask(&[b"GET", b"long"]).unwrap(), Answer::Bulk(longest.into()));
+    let read = ask(&cluster, &mut cluster.client(leader), &[b"GET", b"long"]);
+    assert!(matches!(read, Answer::Bulk(bytes) if bytes == longest));
     cluster.converge();
-    client.send(&[&[b"CONFIG", b"GET", b"proto-max-bulk-len"], &[b"SET", b"long", &vec![b'x'; VALUE_BYTES_MAX + 1]]]).ok();
+    client
+        .send(&[&[b"CONFIG", b"GET", b"proto-max-bulk-len"], &[b"SET", b"long", &vec![b'x'; VALUE_BYTES_MAX + 1]]])
+        .ok();
     let limit = [&b"proto-max-bulk-len"[..], b"67108864"].map(|text| Answer::Bulk(text.to_vec().into()));
     assert_eq!(client.receive().unwrap(), Answer::Array(limit.to_vec()));
     // The rest of the bytes may be refused by a reset before the answer is read.
@@ -70,7 +83,7 @@ fn a_command_in_pieces_takes_effect_once_or_not_at_all_though_the_leader_dies_be
         wait_for_pieces(&cluster, node, before, 10);
         cluster.kill(leader);
         let answer = append.join().unwrap();
-        let found = cluster.client(node).ask(&[b"STRLEN", b"long"]).unwrap();
+        let found = ask(&cluster, &mut cluster.client(node), &[b"STRLEN", b"long"]);
         let appended = length + i64::try_from(LONG).unwrap();
         match &answer {
             Answer::Integer(told) => assert_eq!((*told, &found), (appended, &answer)),
@@ -85,7 +98,7 @@ fn a_command_in_pieces_takes_effect_once_or_not_at_all_though_the_leader_dies_be
         cluster.launch(leader);
         cluster.converge();
     }
-    let whole = cluster.client(1).ask(&[b"GET", b"long"]).unwrap();
+    let whole = ask(&cluster, &mut cluster.client(1), &[b"GET", b"long"]);
     let expected = value(LONG).repeat(usize::try_from(length).unwrap() / LONG);
     assert!(matches!(whole, Answer::Bulk(bytes) if bytes == expected) || length == 0);
 }
@@ -104,7 +117,7 @@ fn pieces_are_in_a_snapshot_from_which_a_node_starts_again() {
     cluster.launch(node);
     assert_eq!(set.join().unwrap(), ok());
     cluster.converge();
-    let read = cluster.client(node).ask(&[b"GET", b"long"]).unwrap();
+    let read = ask(&cluster, &mut cluster.client(node), &[b"GET", b"long"]);
     assert!(matches!(read, Answer::Bulk(bytes) if bytes == value(VALUE_BYTES_MAX)));
 }
 
@@ -117,14 +130,14 @@ fn long_values_are_committed_over_shards_and_move_between_them() {
     // One is in the first shard, the other in the second.
     cluster.wait("both shards are served", || client.ask(&[b"MSET", b"a", b"1", b"b", b"2"]).unwrap() == ok());
     assert_eq!((slot_of(b"a") / 8192, slot_of(b"b") / 8192), (1, 0));
-    assert_eq!(client.ask(&[b"MSET", b"a", &long, b"b", &long[..LONG / 2]]).unwrap(), ok());
-    assert_eq!(client.ask(&[b"RENAME", b"a", b"b"]).unwrap(), ok());
+    assert_eq!(ask(&cluster, &mut client, &[b"MSET", b"a", &long, b"b", &long[..LONG / 2]]), ok());
+    assert_eq!(ask(&cluster, &mut client, &[b"RENAME", b"a", b"b"]), ok());
     let mut other = cluster.client(2);
     let long = Answer::Bulk(long.into());
-    assert_eq!(other.ask(&[b"GET", b"b"]).unwrap(), long);
-    assert_eq!(other.ask(&[b"EXISTS", b"a"]).unwrap(), Answer::Integer(0));
+    assert_eq!(ask(&cluster, &mut other, &[b"GET", b"b"]), long);
+    assert_eq!(ask(&cluster, &mut other, &[b"EXISTS", b"a"]), Answer::Integer(0));
     let (code, said) = shard(&cluster, &format!("move 0 1 {}", slot_of(b"b")));
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(other.ask(&[b"GET", b"b"]).unwrap(), long, "it has moved");
+    assert_eq!(ask(&cluster, &mut other, &[b"GET", b"b"]), long, "it has moved");
     assert_eq!(other.ask(&[b"CLUSTER", b"COUNTKEYSINSLOT", b"3300"]).unwrap(), Answer::Integer(1));
 }

@@ -7,6 +7,7 @@ mod deploy;
 mod golden;
 mod large;
 mod members;
+mod memory;
 mod metrics;
 mod page;
 mod processes;

@@ -51,6 +51,11 @@ impl BranchState for Accounts {
         let balance = self.0.get(&work[0]).copied().unwrap_or_default();
         if balance + amount(work) < 0 { Vote::No } else { Vote::Yes }
     }
+
+    /// An upper-case name points to the account of the lower-case one.
+    fn take(&mut self, work: Bytes) -> Bytes {
+        [&[work[0].to_ascii_lowercase()], &work[1..]].concat().into()
+    }
 }
 
 fn amount(work: &Bytes) -> i64 {
@@ -152,6 +157,18 @@ fn a_branch_takes_effect_at_its_commit_and_once() {
     assert_eq!(bench.balance(), 6);
     assert_eq!(bench.roll_back(1), RollBackEnd::Committed, "nothing hides a commit");
     assert!(bench.machine.locks().is_empty());
+}
+
+#[test]
+fn what_work_points_to_is_taken_at_the_vote_and_kept_with_the_branch() {
+    let mut bench = Bench::new();
+    let prepare = Command::Prepare { branch: branch(1), work: Some(work(b'A', 5)) };
+    assert_eq!(bench.run(&prepare), Response::Voted(Vote::Yes));
+    for mut bench in [bench.copy(), bench] {
+        assert_eq!(bench.machine.locks().keys().collect::<Vec<_>>(), [&b"a"[..]]);
+        assert_eq!(bench.commit(1), CommitEnd::Committed);
+        assert_eq!(bench.balance(), 15);
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn run(config: &ClusterConfig, id: u64, exposure: Exposure, spins: bo
         clients_max: descriptors::clients_max(descriptors::raise_limit()?, 1),
         data: config.data.clone(),
         snapshot_entries: config.snapshot_entries,
+        memory_max: config.memory_max,
         spin: if spins { SPIN } else { Duration::ZERO },
         engine: config.engine,
         shards: config.shards,

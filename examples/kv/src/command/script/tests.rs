@@ -67,7 +67,7 @@ fn nothing_of_a_script_runs_after_its_end() {
 fn a_result_that_is_much_longer_than_its_tables_is_refused() {
     let tables = "local t = { 'leaf' } for i = 1, 40 do t = { t, t } end";
     let reply = eval(&mut Store::new(), &format!("{tables} return t"));
-    assert_eq!(reply, "-ERR the reply would be longer than 64 MiB\r\n");
+    assert_eq!(reply, "-ERR the reply would be longer than 128 MiB\r\n");
     let reply = eval(&mut Store::new(), &format!("{tables} return cjson.encode(t)"));
     assert!(reply.contains("a text of more than 16 MiB"), "{reply}");
 }

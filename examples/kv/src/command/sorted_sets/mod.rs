@@ -8,7 +8,8 @@ use super::errors::{count, double, is, number, syntax_error};
 use super::hashes::{draw_count, draw_places};
 use super::lists::{counted_keys, side_and_count};
 use super::spec::{
-    Keys, ONE_KEY, READ_MOVABLE, READ_SLOW, SHRINK, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_MOVABLE, WRITE_SLOW,
+    Keys, ONE_KEY, READ_MOVABLE, READ_SLOW, SHRINK, SHRINK_MOVABLE, SHRINK_SLOW, Spec, TWO_KEYS, WRITE_MOVABLE,
+    WRITE_SLOW,
 };
 
 mod combine;
@@ -51,7 +52,7 @@ pub(super) const COMMANDS: &[Spec] = &[
     Spec::read("zlexcount", 4, ONE_KEY, |view, rest, out| range::count_between(view, rest, By::Name, out))
         .about("sorted-set", "Counts the members in a range of names."),
     Spec::write("zmpop", -4, Keys::Counted(1), pop_from_first)
-        .flags(WRITE_MOVABLE)
+        .flags(SHRINK_MOVABLE)
         .long()
         .about("sorted-set", "Removes members from the first set that has some, and returns them."),
     Spec::read("zmscore", -3, ONE_KEY, |view, rest, out| {

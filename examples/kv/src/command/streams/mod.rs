@@ -35,7 +35,7 @@ pub(super) const COMMANDS: &[Spec] = &[
         .about("stream", "Gives a consumer entries that another one has not acknowledged."),
     Spec::write("xdel", -3, ONE_KEY, remove).flags(SHRINK).about("stream", "Removes entries of a stream."),
     Spec::write("xgroup", -2, SECOND, group::manage)
-        .flags(WRITE)
+        .flags(SHRINK_SLOW)
         .container()
         .about("stream", "Adds, changes and removes groups and their consumers."),
     Spec::read("xinfo", -2, SECOND, info::inform)

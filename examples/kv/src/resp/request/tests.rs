@@ -82,7 +82,7 @@ fn a_request_that_is_too_large_is_not_kept() {
 fn who_has_to_log_in_sends_no_more_than_a_login() {
     let limits = Limits { argument_bytes_max: 1 << 20, request_bytes_max: 1 << 20 };
     let read = |input: &[u8]| {
-        let mut reader = RequestReader::new(limits);
+        let mut reader = RequestReader::new(limits, RequestRoom::new(0));
         reader.set_stranger(true);
         reader.request(input).map(|request| request.is_some())
     };

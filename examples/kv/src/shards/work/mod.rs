@@ -1,7 +1,7 @@
 //! What a shard's log holds: entries of commands, parts of transactions, changes of slots, and pieces of work that is
 //! too long for one entry.
 //!
-//! Layout by the first byte. 2: an entry. 16: an entry whose sender was sent here by the shard from which its slot
+//! Layout by the first byte. 4: an entry. 16: an entry whose sender was sent here by the shard from which its slot
 //! moves; the entry follows. 17 and 18: the part of a transaction, which is carried out as it was voted on (17) or only
 //! if its checks hold (18): the number of checks as u32, each with its key and a version as u64; the number of changes
 //! as u32, each with its kind: 1, a key to be removed; 2, a record with a new version; 3, a record that keeps its
@@ -216,7 +216,8 @@ impl Work {
         }
     }
 
-    /// Work from the bytes of the log; if pieces were brought of it, what they are together. `None` if some are missing.
+    /// Work from the bytes of the log; if pieces were brought of it, what they are together. `None` if some are
+    /// missing.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

@@ -50,7 +50,7 @@ fn the_bytes_are_those_of_the_first_release() {
     assert_eq!(&work.encode()[..], b"\x16\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0");
     assert_eq!(Work::decode(work.encode()), Ok(work));
     let work = Work::Entry { entry: entry(&[&[b"get", b"k"]]), asks: true };
-    assert_eq!(work.encode()[..2], [16, 3]);
+    assert_eq!(work.encode()[..2], [16, 4]);
     assert_eq!(Work::decode(work.encode()), Ok(work));
 }
 
