@@ -53,13 +53,13 @@ impl Peers {
         async move { answers.await.iter().filter_map(|answer| Answer::decode(answer).ok()).collect() }
     }
 
-    /// Asks all other nodes to begin no transaction over several shards for a short time, and waits for their answers,
-    /// at most for a second.
+    /// Asks all other nodes to begin no transaction over several shards for a short time, longer with each attempt, and
+    /// waits for their answers, at most for a second.
     ///
     /// # Panics
     /// Outside of a local runtime.
-    pub(super) async fn ask_for_breather(&self) {
-        self.ask_all(LAYOUT_GROUP, &Bytes::new()).await;
+    pub(super) async fn ask_for_breather(&self, attempt: u8) {
+        self.ask_all(LAYOUT_GROUP, &Bytes::copy_from_slice(&[attempt])).await;
     }
 
     fn ask_all(&self, group: GroupId, body: &Bytes) -> impl Future<Output = Vec<Bytes>> + 'static + use<> {
@@ -102,7 +102,7 @@ impl Shared {
 pub async fn serve(mut requests: Requests, hub: Rc<RefCell<Hub>>, breather: Rc<Breather>) {
     while let Some(request) = requests.next().await {
         if request.group() == LAYOUT_GROUP {
-            breather.begin();
+            breather.begin(request.body().first().copied().unwrap_or_default());
             request.answer(Bytes::new());
             continue;
         }

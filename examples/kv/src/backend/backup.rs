@@ -27,8 +27,9 @@ pub(super) async fn cut<E: Election>(shared: &Shared<E>) -> Result<Vec<Cut>, Rea
     };
     let deadline = Instant::now() + PATIENCE;
     for attempt in 0.. {
-        shared.breather.begin();
-        shared.peers.ask_for_breather().await;
+        let nth = u8::try_from(attempt).unwrap_or(u8::MAX);
+        shared.breather.begin(nth);
+        shared.peers.ask_for_breather(nth).await;
         let id = random::fresh();
         let works = (0..shared.layout().shards()).map(|shard| (shard, Work::Cut { id }));
         if commits.commit(works, deadline).await == Committed::Yes
@@ -56,4 +57,4 @@ async fn take<E: Election>(shared: &Shared<E>, id: u64) -> Result<Option<Vec<Cut
 }
 
 /// Time for attempts. One fails if a transaction is under way in any shard at its moment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -18,9 +18,9 @@ impl Default for Breather {
 }
 
 impl Breather {
-    /// Lets no transaction begin for a short time from now on.
-    pub fn begin(&self) {
-        self.until.set(Instant::now() + LENGTH);
+    /// Lets no transaction begin for a short time from now on, which is twice as long with each attempt.
+    pub fn begin(&self, attempt: u8) {
+        self.until.set(Instant::now() + LENGTH * (1 << attempt.min(DOUBLINGS_MAX)));
     }
 
     /// Waits until it is over, at most until the deadline.
@@ -31,5 +31,23 @@ impl Breather {
     }
 }
 
-/// Longer than a transaction takes where disks and network are well. Others are waited for in further attempts.
+/// Longer than a transaction takes where disks and network are well.
 const LENGTH: Duration = Duration::from_millis(100);
+/// Other transactions end within 3.2 s. No node asks for more.
+const DOUBLINGS_MAX: u8 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breather_is_longer_with_each_attempt_and_has_an_end() {
+        let breather = Breather::default();
+        for (attempt, length) in [(0, 100), (1, 200), (5, 3_200), (6, 3_200), (255, 3_200)] {
+            let (before, length) = (Instant::now(), Duration::from_millis(length));
+            breather.begin(attempt);
+            assert!(breather.until.get() >= before + length, "{attempt}");
+            assert!(breather.until.get() <= Instant::now() + length, "{attempt}");
+        }
+    }
+}
