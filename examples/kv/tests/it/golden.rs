@@ -4,7 +4,7 @@
 //! on the path; it is started on a free port and stopped afterwards):
 //!
 //! ```text
-//! KV_GOLDEN_RECORD=all cargo test -p quorate-examples --test it golden::record
+//! KV_GOLDEN_RECORD=all cargo test -p quorate-kv --test it golden::record
 //! ```
 //!
 //! `KV_GOLDEN_RECORD=sets,lists` records only files whose names contain one of these words.

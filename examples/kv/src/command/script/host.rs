@@ -15,7 +15,8 @@ use super::super::acl;
 use super::super::context::Change;
 use super::super::execute;
 use super::super::spec::{Action, Spec, Timeout, option};
-use super::{Steps, convert, json, sha1_hex, spend};
+use super::libraries::{self, LibraryError};
+use super::{Steps, convert, sha1_hex, spend};
 
 /// The error of a command that a script gave with `redis.call`.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +31,20 @@ pub(super) fn command_error(error: &Error) -> Option<&str> {
     }
 }
 
+/// The text of what a library refused, if this is that.
+pub(super) fn library_error(error: &Error) -> Option<&str> {
+    match error {
+        Error::CallbackError { cause, .. } => library_error(cause),
+        error => error.downcast_ref::<LibraryError>().map(|LibraryError(text)| text.as_str()),
+    }
+}
+
 /// What a script sees of an error that it caught.
 fn text(problem: &Value) -> Option<String> {
     let Value::Error(error) = problem else {
         return None;
     };
-    Some(command_error(error).map_or_else(|| error.to_string(), str::to_owned))
+    Some(command_error(error).or_else(|| library_error(error)).map_or_else(|| error.to_string(), str::to_owned))
 }
 
 /// The text of an error that a library raised.
@@ -82,17 +91,9 @@ pub(super) fn functions<'scope, 'env: 'scope>(
     host.set("pcall", scope.create_function(run)?)?;
     host.set("text", lua.create_function(|_, problem: Value| Ok(text(&problem)))?)?;
     host.set("sha1hex", lua.create_function(|_, text: LuaString| Ok(sha1_hex(&text.as_bytes())))?)?;
-    host.set("decode", lua.create_function(|lua, text: LuaString| json::decode(lua, &text.as_bytes()))?)?;
-    let spent = Rc::clone(steps);
-    let encode = move |lua: &Lua, value: Value| {
-        let text = json::encode(&value)?;
-        spend(lua, &spent, text.len() as u64)?;
-        lua.create_string(text)
-    };
-    host.set("encode", lua.create_function(encode)?)?;
+    libraries::add(lua, &host, steps)?;
     let steps = Rc::clone(steps);
     host.set("spend", lua.create_function(move |lua, count: f64| spend(lua, &steps, whole(count)))?)?;
-    host.set("null", Value::NULL)?;
     host.set("line", lua.create_function(|lua, ()| Ok(line(lua)))?)?;
     host.set("random", scope.create_function(move |_, bounds: MultiValue| draw_number(random, &bounds))?)?;
     host.set(

@@ -18,10 +18,14 @@ use super::context::Change;
 use super::errors::{is, unknown_subcommand, wrong_arity};
 use super::spec::{Keys, Spec};
 
+mod bits;
 mod convert;
 mod functions;
 mod host;
 mod json;
+mod libraries;
+mod msgpack;
+mod records;
 
 type Done = Result<(), Reply>;
 
@@ -229,9 +233,10 @@ impl<'a> Run<'a> {
             // Raw, so that no more of the script is run.
             Value::Table(table) => table.raw_get::<mlua::LuaString>("err").map(|text| text.to_string_lossy()).ok(),
             Value::String(text) => Some(format!("ERR {}", text.to_string_lossy())),
-            Value::Error(error) => match host::command_error(error) {
-                Some(text) => Some(text.to_owned()),
-                None => return self.broken(error),
+            Value::Error(error) => match (host::command_error(error), host::library_error(error)) {
+                (Some(text), _) => Some(text.to_owned()),
+                (None, Some(text)) => Some(format!("ERR {text}")),
+                (None, None) => return self.broken(error),
             },
             _ => None,
         };

@@ -37,6 +37,7 @@ end
 
 server = redis
 cjson = { encode = host.encode, decode = host.decode, null = host.null }
+cmsgpack, struct, bit = host.msgpack, host.struct, host.bit
 math.random = host.random
 math.randomseed = host.randomseed
 

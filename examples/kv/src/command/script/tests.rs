@@ -30,6 +30,10 @@ fn a_script_that_does_not_end_is_ended() {
         "local s = '[' .. ('1,'):rep(1e6) .. '1]' while true do cjson.decode(s) end",
         "while true do ('x'):rep(1e6) end",
         "local t = {} for i = 1, 1e5 do t[i] = i end while true do cjson.encode(t) end",
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do cmsgpack.pack(t) end",
+        "local s = '\\221\\0\\1\\134\\160' .. ('\\1'):rep(1e5) while true do cmsgpack.unpack(s) end",
+        "local s = ('x'):rep(1e6) while true do struct.unpack('s', s .. '\\0') end",
+        "local s = ('x'):rep(1e6) while true do struct.pack('s', s) end",
     ] {
         let mut store = Store::new();
         let reply = eval(&mut store, script);
@@ -70,6 +74,25 @@ fn a_result_that_is_much_longer_than_its_tables_is_refused() {
     assert_eq!(reply, "-ERR the reply would be longer than 128 MiB\r\n");
     let reply = eval(&mut Store::new(), &format!("{tables} return cjson.encode(t)"));
     assert!(reply.contains("a text of more than 16 MiB"), "{reply}");
+    let wide = "local t = ('x'):rep(1e5) for i = 1, 4 do t = { t, t, t, t, t, t, t, t } end";
+    let reply = eval(&mut Store::new(), &format!("{wide} return cmsgpack.pack(t)"));
+    assert!(reply.contains("cmsgpack makes at most 16 MiB"), "{reply}");
+}
+
+/// What a script reads may come from anywhere.
+#[test]
+fn lengths_and_depths_that_are_only_said_cost_nothing() {
+    for (script, answer) in [
+        ("return select(2, pcall(cmsgpack.unpack, '\\221\\255\\255\\255\\255'))", "$23\r\nMissing bytes in input."),
+        ("return select(2, pcall(cmsgpack.unpack, '\\223\\255\\255\\255\\255'))", "$23\r\nMissing bytes in input."),
+        ("return select(2, pcall(cmsgpack.unpack, '\\219\\255\\255\\255\\255'))", "$23\r\nMissing bytes in input."),
+        ("return select(2, pcall(cmsgpack.unpack, ('\\145'):rep(1e6)))", "$47\r\nstack overflow"),
+        ("return select(2, pcall(struct.unpack, 'c2147483647', 'x'))", "$46\r\nbad argument #2"),
+        ("return select(2, pcall(struct.unpack, 'c99999999999', 'x'))", "$22\r\nintegral size overflow"),
+    ] {
+        let reply = eval(&mut Store::new(), script);
+        assert!(reply.starts_with(answer), "{script}: {reply}");
+    }
 }
 
 #[test]
