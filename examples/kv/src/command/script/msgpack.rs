@@ -89,8 +89,8 @@ fn length(length: usize) -> u32 {
     u32::try_from(length).expect("a script has less memory")
 }
 
-/// The values of a text from an offset on, at most so many; with an offset or a number, first where the next one begins,
-/// or -1 at the end.
+/// The values of a text from an offset on, at most so many. With an offset or a number they follow the place at which
+/// the next one begins, or -1 at the end.
 pub(super) fn unpack(lua: &Lua, text: &[u8], offset: i64, limit: i64) -> mlua::Result<MultiValue> {
     let refused = |text: String| Err(Refusal::Text(text).into());
     let (Ok(start), Ok(limit)) = (usize::try_from(offset), usize::try_from(limit)) else {
