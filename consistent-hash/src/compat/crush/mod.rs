@@ -84,7 +84,7 @@ pub enum CrushError {
     BadPool,
     /// The rule finds no device for this placement group.
     Unplaced(u32),
-    /// The rule takes too many tries: more than 2^32 straws were drawn for the pool.
+    /// The rule takes too many tries: more straws were drawn for the pool than [`CephPool::new`] allows.
     TooManyTries,
 }
 
@@ -99,7 +99,7 @@ display!(
         Self::Circle(id) => write!(f, "bucket {id} contains itself"),
         Self::BadPool => f.write_str("a pool has 1 to 1048576 placement groups, and a size from 1 to 255"),
         Self::Unplaced(group) => write!(f, "the rule finds no device for placement group {group}"),
-        Self::TooManyTries => f.write_str("the rule takes too many tries: more than 4294967296 straws were drawn"),
+        Self::TooManyTries => f.write_str("the rule takes too many tries: too many straws were drawn"),
     }
 );
 

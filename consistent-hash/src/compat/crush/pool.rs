@@ -34,7 +34,8 @@ impl CephPool {
     /// # Errors
     ///
     /// [`CrushError::BadPool`]; [`CrushError::Unplaced`] if the rule finds no device for a group;
-    /// [`CrushError::TooManyTries`] once more than 2^32 straws were drawn, which takes about a minute.
+    /// [`CrushError::TooManyTries`] once more than 2^16 straws were drawn for each of the devices of all groups, on average,
+    /// but not before 2^26 straws in all, and at the latest after 2^32, which takes about a minute.
     pub fn new(
         map: &CrushMap,
         rule: &[CrushStep],
@@ -43,7 +44,9 @@ impl CephPool {
         size: usize,
         reweight: impl Fn(i32) -> u32,
     ) -> Result<Self, CrushError> {
-        Self::within(map, rule, pool, pg_num, size, reweight, STRAWS_MAX)
+        let devices = u64::from(pg_num).saturating_mul(size as u64);
+        let budget = devices.saturating_mul(STRAWS_PER_DEVICE).clamp(STRAWS_MIN, STRAWS_MAX);
+        Self::within(map, rule, pool, pg_num, size, reweight, budget)
     }
 
     /// The pool, if at most this number of straws is drawn for it.
@@ -129,6 +132,11 @@ impl Placement for CephPool {
 /// Largest number of devices of a group, as in Ceph.
 const SIZE_MAX: usize = 255;
 
+/// Number of straws that may be drawn for each device of each group on average: seven tries in a bucket of ten thousand
+/// items, say.
+const STRAWS_PER_DEVICE: u64 = 1 << 16;
+/// Number of straws that may be drawn for any pool; they take about a second.
+const STRAWS_MIN: u64 = 1 << 26;
 /// Largest number of straws that are drawn for a pool.
 const STRAWS_MAX: u64 = 1 << 32;
 

@@ -356,6 +356,7 @@ fn bad_configurations_are_refused_by_line() {
             "upstream a { hash $x consistent; server x; hash $x; }",
             "@file: the upstream has no `hash KEY consistent`, which alone places on a ring",
         ),
+        ("nginx", "upstream a {\n server x;; }", "@file, line 2: a directive is missing before a semicolon"),
         ("nginx", "upstream a { hash $x consistent; server x;", "@file: the upstream has no end"),
         (
             "nginx",

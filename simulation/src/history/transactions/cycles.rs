@@ -231,7 +231,11 @@ fn shortest(
     // Transactions are numbered as they were called. Every cycle has a dependency that goes back, and those that go
     // back furthest are the likeliest to have a way forward again.
     starts.sort_by_key(|(from, edge)| (edge.to.cast_signed()).wrapping_sub(from.cast_signed()));
+    let mut steps_kept = 0;
     for (from, edge) in starts.into_iter().take(STARTS_MAX) {
+        if best.is_some() && budget.steps_left() < steps_kept {
+            break;
+        }
         let way = match way_back(graph, knots, &edge, from, class, budget) {
             Ok(Some(way)) => way,
             Ok(None) => continue,
@@ -241,6 +245,9 @@ fn shortest(
         edges.extend(way);
         let steps = dependencies(graph, &edges);
         if best.as_ref().is_none_or(|best| steps.len() < best.len()) && is_simple(&steps) {
+            if best.is_none() {
+                steps_kept = budget.steps_left().saturating_sub(SHORTER_STEPS_MAX);
+            }
             best = Some(steps);
         }
     }
@@ -401,3 +408,5 @@ const NONE: usize = usize::MAX;
 const CYCLES_MAX: usize = 8;
 /// Number of dependencies of a knot that are tried for the shortest cycle through them.
 const STARTS_MAX: usize = 256;
+/// Number of steps in which a shorter cycle than the first is looked for.
+const SHORTER_STEPS_MAX: u64 = 2_000_000;

@@ -50,7 +50,10 @@ fn upstream<'w>(file: &File<'_>, mut words: &'w [Word]) -> Result<(Upstream, &'w
         };
         let (directive, after) = words.split_at(end);
         words = &after[1..];
-        let arguments: Vec<&str> = directive[1..].iter().map(|(_, word)| word.as_str()).collect();
+        let Some((_, arguments)) = directive.split_first() else {
+            return Err(file.fail(*line, "a directive is missing before a semicolon"));
+        };
+        let arguments: Vec<&str> = arguments.iter().map(|(_, word)| word.as_str()).collect();
         match (first.as_str(), &arguments[..]) {
             // The last method counts.
             ("hash", [_, "consistent"]) => upstream.consistent = true,
