@@ -34,8 +34,8 @@ impl CephPool {
     /// # Errors
     ///
     /// [`CrushError::BadPool`]; [`CrushError::Unplaced`] if the rule finds no device for a group;
-    /// [`CrushError::TooManyTries`] once more than 2^16 straws were drawn for each of the devices of all groups, on average,
-    /// but not before 2^26 straws in all, and at the latest after 2^32, which takes about a minute.
+    /// [`CrushError::TooManyTries`] once more than 2^16 straws were drawn for each of the devices of all groups, on
+    /// average, but not before 2^26 straws in all, and at the latest after 2^32, which takes about a minute.
     pub fn new(
         map: &CrushMap,
         rule: &[CrushStep],
