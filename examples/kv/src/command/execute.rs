@@ -8,7 +8,7 @@ use crate::store::{Store, User};
 
 use super::context::{Change, View};
 use super::errors::{abort_because, out_of_memory};
-use super::spec::{Action, Read, Spec};
+use super::spec::{Action, Kind, Read, Spec};
 
 /// Applies an entry at a log time in Unix ms, and returns the encoded replies to its commands, one for each item, with
 /// the messages to be published, as [`encode_outcome`].
@@ -117,10 +117,25 @@ pub(super) fn run(change: &mut Change<'_>, arguments: &[&[u8]], out: &mut Encode
             change.is_full = false;
             done
         }
-        Action::Connection(_) => return Err(unknown()),
+        Action::Connection(kind) => {
+            put_constant(kind, rest, out).ok_or_else(unknown)?;
+            Ok(())
+        }
     };
     conclude(done, start, out);
     Ok(())
+}
+
+/// Answers a command that may stand in a transaction although it needs no store. `None` if it may not.
+fn put_constant(kind: Kind, rest: &[&[u8]], out: &mut Encoder<'_>) -> Option<()> {
+    match (kind, rest) {
+        (Kind::Ping, []) => out.status("PONG"),
+        (Kind::Ping | Kind::Echo, [text]) => out.bulk(text),
+        // There is one database, and nothing is watched any more when a transaction is carried out.
+        (Kind::Select, [_]) | (Kind::Unwatch, []) => out.status("OK"),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn may_grow(arguments: &[&[u8]]) -> bool {

@@ -97,11 +97,11 @@ impl Connection {
         group: &mut Option<Group>,
     ) -> Option<()> {
         match parsed {
-            Ok(Command::Transaction(command)) => self.take_transaction(command, length, group)?,
-            parsed if self.transaction.is_open() && !ends_transaction(&parsed) => {
+            parsed if self.transaction.is_open() && !is_never_queued(&parsed) => {
                 let reply = self.queue(&parsed, arguments);
                 self.reply(length, &reply);
             }
+            Ok(Command::Transaction(command)) => self.take_transaction(command, length, group)?,
             Ok(Command::Write(spec)) if command_bytes_max(arguments) <= self.limits.command_bytes_max => {
                 self.join_writes(group, spec, arguments)?;
             }
@@ -242,7 +242,9 @@ impl Connection {
             Ok(
                 Command::Write(_)
                 | Command::Read(Query::Command(..) | Query::Keys(_) | Query::Waiting(..))
-                | Command::PubSub(PubSubCommand::Publish(_)),
+                | Command::PubSub(PubSubCommand::Publish(_))
+                | Command::Transaction(TransactionCommand::Unwatch)
+                | Command::Session(SessionCommand::Ping(_) | SessionCommand::Echo(_) | SessionCommand::Select(0)),
             ) => match self.push(arguments) {
                 Ok(()) => return Reply::Status("QUEUED"),
                 Err(reason) => Reply::error(reason.to_string()),
@@ -465,9 +467,15 @@ fn refusal(request: &Request<'_>) -> Option<Reason> {
     }
 }
 
-/// Returns true for commands that are carried out between `MULTI` and `EXEC`, and end the transaction.
-fn ends_transaction(parsed: &Result<Command<'_>, Reply>) -> bool {
-    matches!(parsed, Ok(Command::Session(SessionCommand::Quit | SessionCommand::Reset | SessionCommand::HttpRequest)))
+/// Returns true if a command is carried out at once although a transaction is open.
+fn is_never_queued(parsed: &Result<Command<'_>, Reply>) -> bool {
+    match parsed {
+        Ok(Command::Transaction(command)) => *command != TransactionCommand::Unwatch,
+        Ok(Command::Session(command)) => {
+            matches!(command, SessionCommand::Quit | SessionCommand::Reset | SessionCommand::HttpRequest)
+        }
+        _ => false,
+    }
 }
 
 /// Returns true if a command runs others.

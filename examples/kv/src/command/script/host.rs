@@ -14,7 +14,7 @@ use crate::store::format_number;
 use super::super::acl;
 use super::super::context::Change;
 use super::super::execute;
-use super::super::spec::{Action, Spec, Timeout, option};
+use super::super::spec::{Action, Kind, Spec, Timeout, option};
 use super::libraries::{self, LibraryError};
 use super::{Steps, convert, sha1_hex, spend};
 
@@ -151,6 +151,7 @@ fn refusal(arguments: &[&[u8]], reads_only: bool) -> Option<Cow<'static, str>> {
         Action::Connection(_) | Action::Write(_) if spec.flags.contains(&"noscript") && never_waits => {
             Some("ERR This Redis command is not allowed from script".into())
         }
+        Action::Connection(Kind::Ping | Kind::Echo) if arguments.len() <= 2 => None,
         Action::Connection(_) => Some("ERR This Redis command is not allowed from script".into()),
         Action::Write(_) if spec.group == "scripting" || !never_waits => {
             Some("ERR This Redis command is not allowed from script".into())
