@@ -1,7 +1,8 @@
 //! `simulate check`: judges whether a history is linearizable.
 
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -62,7 +63,7 @@ impl Check {
             }
         };
         let judgement = history.judge(SearchBudget::of_steps(self.budget));
-        println!("{judgement}");
+        print(&judgement);
         if let Err(error) = self.draw(&judgement) {
             eprintln!("{}: the pictures cannot be written: {error}", self.file.display());
         }
@@ -82,7 +83,7 @@ impl Check {
             let name = finding.name.split(',').next().unwrap_or_default();
             let path = folder.join(format!("{number:02}-{name}.svg"));
             fs::write(&path, picture)?;
-            println!("drawn: {}", path.display());
+            print(&format_args!("drawn: {}", path.display()));
         }
         Ok(())
     }
@@ -94,6 +95,15 @@ impl Check {
             Nil::Absent => NilRead::Absent,
         });
         History::read_as(BufReader::new(file), Reading { nil, is_independent: self.independent, model: self.model })
+    }
+}
+
+/// Prints a line. A reader that closes the pipe early, as `head` does, still gets the verdict by the exit code.
+fn print(line: &dyn fmt::Display) {
+    if let Err(error) = writeln!(io::stdout(), "{line}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("the result cannot be written: {error}");
     }
 }
 
