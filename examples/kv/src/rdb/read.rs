@@ -31,7 +31,7 @@ pub(super) fn content<R: Read>(source: &mut Source<R>, kind: u8) -> Result<Conte
         kind::HASH_ZIPMAP | kind::HASH_ZIPLIST | kind::HASH_LISTPACK => Value::Hash(packed_hash(source, kind)?),
         kind::SORTED_SET | kind::SORTED_SET_2 => Value::SortedSet(sorted_set(source, kind)?),
         kind::SORTED_SET_ZIPLIST | kind::SORTED_SET_LISTPACK => Value::SortedSet(packed_sorted_set(source, kind)?),
-        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(stream::read(source, kind)?),
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(Box::new(stream::read(source, kind)?)),
         code => return Err(RdbError::Unknown { offset: at, what: KIND, code }),
     };
     if value.is_empty() { Err(RdbError::Malformed { offset: at, what: "an empty value" }) } else { Ok(value.into()) }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 mod cut;
 mod digest;
+mod few;
+mod key;
 mod libraries;
 mod number;
 mod pieces;

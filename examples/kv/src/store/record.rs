@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::{digest, mix};
+use super::key::Key;
 use super::value::Value;
 
 /// Maximum bytes of a key, of a string, and of any other argument. A longer argument ends its connection, as in Redis,
@@ -35,8 +36,9 @@ pub enum Record {
 /// A key with a value of several items.
 #[derive(Debug, Clone)]
 pub struct Object {
-    key: Arc<[u8]>,
-    deadline: Option<u64>,
+    key: Key,
+    /// [`NEVER`] if there is none.
+    deadline: u64,
     version: u64,
     value: Value,
 }
@@ -54,7 +56,7 @@ pub(super) struct Head<'a> {
 #[derive(Debug, Clone)]
 pub(super) enum ListedKey {
     Text(Arc<[u8]>),
-    Object(Arc<[u8]>),
+    Object(Key),
 }
 
 impl Record {
@@ -78,8 +80,8 @@ impl Record {
 
     /// A value of several items.
     pub(super) fn object(head: Head<'_>, value: Value) -> Self {
-        let (deadline, version) = (head.deadline, head.version);
-        let object = Object { key: Arc::from(head.key), deadline, version, value };
+        let (deadline, version) = (head.deadline.unwrap_or(NEVER), head.version);
+        let object = Object { key: Key::new(head.key), deadline, version, value };
         Self::Object { hash: head.hash, object: Arc::new(object) }
     }
 
@@ -93,7 +95,7 @@ impl Record {
     pub fn key(&self) -> &[u8] {
         match self {
             Self::Text { bytes, .. } => text_key(bytes),
-            Self::Object { object, .. } => &object.key,
+            Self::Object { object, .. } => object.key.bytes(),
         }
     }
 
@@ -117,7 +119,7 @@ impl Record {
     pub fn deadline(&self) -> Option<u64> {
         match self {
             Self::Text { bytes, .. } => Some(number(bytes, VERSION_BYTES)).filter(|deadline| *deadline != NEVER),
-            Self::Object { object, .. } => object.deadline,
+            Self::Object { object, .. } => Some(object.deadline).filter(|deadline| *deadline != NEVER),
         }
     }
 
@@ -152,7 +154,7 @@ impl Record {
     pub(super) fn listed(&self) -> ListedKey {
         match self {
             Self::Text { bytes, .. } => ListedKey::Text(Arc::clone(bytes)),
-            Self::Object { object, .. } => ListedKey::Object(Arc::clone(&object.key)),
+            Self::Object { object, .. } => ListedKey::Object(object.key.clone()),
         }
     }
 
@@ -165,7 +167,7 @@ impl Record {
     pub fn weight(&self) -> u64 {
         match self {
             Self::Text { bytes, .. } => (bytes.len() - HEADER) as u64,
-            Self::Object { object, .. } => object.key.len() as u64 + object.value.bytes(),
+            Self::Object { object, .. } => object.key.bytes().len() as u64 + object.value.bytes(),
         }
     }
 
@@ -174,7 +176,7 @@ impl Record {
         match self {
             Self::Text { bytes, .. } => digest(&bytes[VERSION_BYTES..]),
             Self::Object { object, .. } => {
-                let head = mix(digest(&object.key), object.deadline.unwrap_or(NEVER));
+                let head = mix(digest(object.key.bytes()), object.deadline);
                 mix(head, object.value.digest())
             }
         }
@@ -185,7 +187,7 @@ impl ListedKey {
     pub(super) fn key(&self) -> &[u8] {
         match self {
             Self::Text(bytes) => text_key(bytes),
-            Self::Object(key) => key,
+            Self::Object(key) => key.bytes(),
         }
     }
 }

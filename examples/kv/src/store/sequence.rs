@@ -7,10 +7,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::few::Few;
+
 /// A list of byte strings. Cloning shares the items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::store) struct Sequence {
-    chunks: Vec<Chunk>,
+    chunks: Few<Chunk>,
     len: usize,
     bytes: u64,
 }
@@ -153,7 +155,7 @@ impl Sequence {
             return;
         }
         let pieces = target.split(place.within, item);
-        self.chunks.splice(place.chunk..=place.chunk, pieces);
+        self.chunks.replace(place.chunk..=place.chunk, pieces);
     }
 
     /// Replaces the item at `index`.
@@ -223,7 +225,7 @@ impl Sequence {
             }
             (chunk, within) = (chunk + 1, 0);
         }
-        self.chunks.drain(gone);
+        self.chunks.replace(gone, []);
         self.join(first.saturating_sub(1));
         self.join(first);
     }
@@ -447,7 +449,7 @@ mod tests {
                 prop_assert_eq!(sequence.len(), model.len());
                 prop_assert_eq!(sequence.bytes(), model.iter().map(|item| item.len() as u64).sum::<u64>());
                 prop_assert!(sequence.iter().eq(model.iter()));
-                for chunk in &sequence.chunks {
+                for chunk in sequence.chunks.iter() {
                     prop_assert!(chunk.len() == 1 || chunk.packed.len() <= CHUNK_BYTES_MAX);
                 }
             }

@@ -317,7 +317,7 @@ fn read_value(reader: &mut impl Read, kind: u8) -> Result<Value, RestoreError> {
         HASH => Members::from_items(items, is_small).map(|members| Value::Hash(Hash(members))),
         SET => Members::from_items(items, is_small).map(|members| Value::Set(Set(members))),
         SORTED_SET => SortedSet::from_items(items, is_small).map(Value::SortedSet),
-        STREAM => read_parts(reader)?.build(items).map(Value::Stream),
+        STREAM => read_parts(reader)?.build(items).map(|stream| Value::Stream(Box::new(stream))),
         _ => None,
     };
     value.filter(|value| !value.is_empty()).ok_or(RestoreError::Malformed)

@@ -1,5 +1,7 @@
 //! The values of keys that are no string.
 
+use std::convert::identity;
+
 mod list;
 mod members;
 mod pair;
@@ -24,7 +26,7 @@ pub enum Value {
     /// Members by score.
     SortedSet(SortedSet),
     /// Entries by id, and the groups that read them.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// Fields with values.
@@ -46,7 +48,7 @@ pub trait Collection: Default {
 }
 
 macro_rules! collection {
-    ($kind:ident) => {
+    ($kind:ident, $wrap:expr) => {
         impl Collection for $kind {
             fn of(value: &Value) -> Option<&Self> {
                 if let Value::$kind(collection) = value { Some(collection) } else { None }
@@ -57,17 +59,17 @@ macro_rules! collection {
             }
 
             fn wrap(self) -> Value {
-                Value::$kind(self)
+                Value::$kind($wrap(self))
             }
         }
     };
 }
 
-collection!(List);
-collection!(Hash);
-collection!(Set);
-collection!(SortedSet);
-collection!(Stream);
+collection!(List, identity);
+collection!(Hash, identity);
+collection!(Set, identity);
+collection!(SortedSet, identity);
+collection!(Stream, Box::new);
 
 impl Value {
     /// Returns true if there is no item. A store holds no such value, but a stream stays without entries.

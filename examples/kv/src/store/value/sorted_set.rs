@@ -13,7 +13,7 @@ pub struct SortedSet {
     /// Items are the score in eight bytes that sort like it, then the member.
     by_score: Sequence,
     /// The same scores by member. `None` while there are few.
-    by_member: Option<Members>,
+    by_member: Option<Box<Members>>,
     digest: u64,
 }
 
@@ -156,7 +156,7 @@ impl SortedSet {
         for item in self.by_score.iter() {
             members.set(&item[SCORE_BYTES..], &item[..SCORE_BYTES]);
         }
-        self.by_member = Some(members);
+        self.by_member = Some(Box::new(members));
     }
 }
 
