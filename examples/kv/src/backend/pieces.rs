@@ -40,15 +40,15 @@ pub(super) fn time_for(bytes: usize) -> Duration {
 
 /// Has a shard carry out work that is too long for one entry.
 pub(super) async fn carry_out<E: Election>(shard: &LocalShard<E>, whole: Bytes) -> Tried {
-    let deadline = Instant::now() + time_for(whole.len());
-    let work = match bring(shard, whole, deadline).await {
+    let time = time_for(whole.len());
+    let work = match bring(shard, whole, Instant::now() + time).await {
         Ok(work) => work,
         Err(reason) => return Tried::Done(Written::NotApplied(reason)),
     };
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut attempt = 0;
     loop {
-        match shard.propose_short(&work).await {
+        match shard.propose_short(&work, time).await {
             // The pieces are still there.
             tried @ (Tried::Locked | Tried::NotTaken) => {
                 if !pause(attempt, deadline).await {
@@ -100,7 +100,7 @@ async fn bring<E: Election>(shard: &LocalShard<E>, whole: Bytes, deadline: Insta
         }
         let bytes = whole.slice(start..whole.len().min(start + PIECE_BYTES));
         let piece = Work::Piece { id, place: count, bytes };
-        let first = shard.propose_short(&piece);
+        let first = shard.propose_short(&piece, COMMAND_TIMEOUT);
         under_way.push_back((piece, first));
         count += 1;
     }
@@ -131,7 +131,7 @@ async fn settle<E: Election>(
             return Err(reason);
         }
         attempt += 1;
-        tried = shard.propose_short(&piece).await;
+        tried = shard.propose_short(&piece, COMMAND_TIMEOUT).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_protocol::RefuseReason;
@@ -122,9 +123,13 @@ impl<E: Election> LocalShard<E> {
         }
     }
 
-    /// Proposes work that fits an entry, before this returns.
-    pub(super) fn propose_short(&self, work: &Work) -> impl Future<Output = Tried> + 'static + use<E> {
-        let outcome = self.replica.propose(work_outside(&work.encode()));
+    /// Proposes work that fits an entry, before this returns. It is unknown what became of it after this time.
+    pub(super) fn propose_short(
+        &self,
+        work: &Work,
+        timeout: Duration,
+    ) -> impl Future<Output = Tried> + 'static + use<E> {
+        let outcome = self.replica.timeout(timeout).propose(work_outside(&work.encode()));
         async move { tried(outcome.await) }
     }
 

@@ -10,7 +10,7 @@ use quorate_kv::address::Address;
 use quorate_kv::client::{Answer, Client};
 use quorate_kv::credentials::Credentials;
 use quorate_kv::rdb::{Content, Limits, Part, RdbFile, RdbWriter};
-use quorate_kv::store::Store;
+use quorate_kv::store::{Store, VALUE_BYTES_MAX};
 use quorate_kv::transfer::{ServerUrl, Summary, TransferError, UrlError, export, import_file, import_from};
 
 use crate::golden::RedisServer;
@@ -182,7 +182,7 @@ fn what_cannot_be_taken_is_named_and_nothing_else_is_lost() {
     file.function(b"#!lua name=wrong\nno Lua").unwrap();
     file.database(0, 5).unwrap();
     file.content(b"first", None, &Content::Text(b"1".to_vec())).unwrap();
-    file.content(b"long", None, &Content::Text(vec![b'x'; 600_000])).unwrap();
+    file.content(b"long", None, &Content::Text(vec![b'x'; VALUE_BYTES_MAX + 1])).unwrap();
     file.key(b"module", None, b"\x07\x00\x02\x05\x00").unwrap();
     file.content(b"ended", Some(1), &Content::Text(b"1".to_vec())).unwrap();
     file.content(b"last", None, &Content::Text(b"1".to_vec())).unwrap();
