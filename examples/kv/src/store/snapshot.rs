@@ -229,7 +229,7 @@ pub(super) fn read(reader: &mut dyn Read, store: &mut Store) -> Result<Announced
     }
     store.is_seeded = flag(&mut reader)?;
     store.table = Table::new(u64::from_le_bytes(array(&mut reader)?));
-    store.revision = u64::from_le_bytes(array(&mut reader)?);
+    store.revision = revision(u64::from_le_bytes(array(&mut reader)?))?;
     for _ in 0..u32::from_le_bytes(array(&mut reader)?) {
         let (sha, script) = (read_bytes(&mut reader)?, read_bytes(&mut reader)?);
         let sha = std::str::from_utf8(&sha).map_err(|_| RestoreError::Malformed)?;
@@ -296,9 +296,14 @@ pub(crate) fn install_record(mut bytes: &[u8], keeps_version: bool, store: &mut 
     Ok(())
 }
 
+/// A revision that the store can count on from.
+fn revision(number: u64) -> Result<u64, RestoreError> {
+    if number <= REVISION_MAX { Ok(number) } else { Err(RestoreError::Malformed) }
+}
+
 fn read_record(reader: &mut impl Read, kind: u8, store: &mut Store) -> Result<Record, RestoreError> {
     let deadline = Some(u64::from_le_bytes(array(reader)?)).filter(|deadline| *deadline != 0);
-    let version = u64::from_le_bytes(array(reader)?);
+    let version = revision(u64::from_le_bytes(array(reader)?))?;
     let key = read_bytes(reader)?;
     let head = Head { hash: store.table.hash(&key), key: &key, deadline, version };
     Ok(if kind == TEXT {
@@ -369,6 +374,8 @@ pub(super) fn array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N
 }
 
 const MAGIC: &[u8; 4] = b"QKVS";
+/// A version counts changes, of which no store sees so many.
+const REVISION_MAX: u64 = 1 << 62;
 const END: u8 = 0;
 const TEXT: u8 = 1;
 const LIST: u8 = 2;

@@ -512,3 +512,16 @@ impl Model {
         }
     }
 }
+
+/// The next change would have overflowed.
+#[test]
+fn a_revision_that_cannot_grow_is_refused() {
+    let mut bytes = Vec::new();
+    Store::new().snapshot().write(&mut bytes).unwrap();
+    // Behind the name, the version, the mark of the seed, and the seed.
+    let revision = 14..22;
+    bytes[revision.clone()].copy_from_slice(&(1_u64 << 62).to_le_bytes());
+    assert!(Store::restore(&mut &bytes[..]).is_ok());
+    bytes[revision].copy_from_slice(&(1_u64 << 63).to_le_bytes());
+    assert!(matches!(Store::restore(&mut &bytes[..]), Err(RestoreError::Malformed)));
+}
