@@ -56,7 +56,7 @@ impl Login {
     }
 
     /// The login of a header `Authorization`. `None` if it has another form.
-    pub(crate) fn of_header(value: &str) -> Option<Self> {
+    pub fn of_header(value: &str) -> Option<Self> {
         let (scheme, encoded) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;

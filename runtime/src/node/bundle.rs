@@ -83,6 +83,21 @@ pub(super) fn unpack(frames: &[Bundled], mut bytes: Bytes) -> Option<Vec<Frame>>
     bytes.is_empty().then_some(unpacked)
 }
 
+/// Decodes a frame between nodes as any peer may send it: a message, or a bundle of frames of groups. Returns false if
+/// no correct peer sends it.
+#[cfg(feature = "testing")]
+pub fn decode_node_frame(frame: Frame) -> bool {
+    use quorate_transport::codec::decode_small;
+    let is_bundle = frame.channel() == ChannelId::BUNDLES;
+    let (small, raw) = frame.into_sections();
+    match raw.as_slice() {
+        [bytes] if is_bundle => decode_small::<super::message::Bundle>(&small)
+            .is_ok_and(|bundle| unpack(&bundle.frames, bytes.clone()).is_some()),
+        [] => decode_small::<super::message::NodeMessage>(&small).is_ok(),
+        _ => false,
+    }
+}
+
 fn take(bytes: &mut Bytes, length: u32) -> Option<Bytes> {
     let length = usize::try_from(length).ok()?;
     (length <= bytes.len()).then(|| bytes.split_to(length))

@@ -18,7 +18,7 @@ use crate::group::interface::{Group, GroupInput, Membership};
 use crate::group::notice::Notice;
 use crate::metrics::MetricKind;
 
-mod bundle;
+pub(crate) mod bundle;
 mod changing;
 mod foundings;
 mod gathered;

@@ -6,6 +6,7 @@ mod ledger;
 mod notebook;
 mod snapshots;
 
+pub use crate::node::bundle::decode_node_frame;
 pub use files::{LedgerFiles, StoredState};
 pub use ledger::Ledger;
 pub use notebook::{Notebook, NotebookCommand, NotebookEvent, NotebookMessage};

@@ -42,6 +42,8 @@ use tokio::time::timeout;
 use self::core::{Core, Known, LaneTask};
 use self::dial::Dialer;
 use self::inbound::Inbound;
+#[cfg(feature = "testing")]
+pub use self::reader::frames_of;
 pub use self::settings::{TcpSettings, TcpSettingsError};
 pub use self::socket::Listener;
 pub use self::tls::Tls;

@@ -96,3 +96,20 @@ impl FrameReader {
 fn body_bytes(header: &Header) -> usize {
     header.frame_bytes() - HEADER_BYTES
 }
+
+/// The frames at the front of what a peer sends on a connection for messages, up to the first that is not whole.
+///
+/// # Errors
+/// When no correct peer sends such bytes.
+#[cfg(feature = "testing")]
+pub fn frames_of(bytes: &[u8], limits: &crate::Limits) -> Result<Vec<Frame>, Refusal> {
+    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|header| Header::decode(header).ok());
+    let incarnation = header.map_or(Incarnation(0), |header| header.incarnation);
+    let mut reader = FrameReader::new(limits.frame_bytes_max, incarnation, Lane::Control, HEADER_BYTES);
+    reader.buffer.extend_from_slice(bytes);
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next()? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}

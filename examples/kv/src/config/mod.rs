@@ -165,9 +165,17 @@ impl ClusterConfig {
     /// When the file cannot be read or is not a cluster file. All wrong values are named.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        let raw: RawCluster = toml::from_str(&text)
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file of this name.
+    ///
+    /// # Errors
+    /// When it is not a cluster file. All wrong values are named.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: RawCluster = toml::from_str(text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
-        let checked = Check::new(&text).check(raw, path.parent().unwrap_or(Path::new("")));
+        let checked = Check::new(text).check(raw, path.parent().unwrap_or(Path::new("")));
         checked.map_err(|mistakes| Mistakes { path: path.to_owned(), mistakes }.into())
     }
 

@@ -10,7 +10,7 @@ mod request;
 
 pub use command::{MemberError, list, run};
 pub use plan::MemberCommand;
-pub use request::{MemberAnswer, MemberRequest, send};
+pub use request::{MemberAnswer, MemberRequest, NewNode, send};
 
 /// A member of the group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ mod write;
 
 pub use error::RdbError;
 pub use file::{Part, RdbFile, RdbWriter};
-pub use payload::{NO_FUNCTION, dump, dump_functions, dump_value, load, load_functions, value_of_dump};
+pub use payload::{NO_FUNCTION, dump, dump_functions, dump_value, load, load_functions, value_of_dump, with_checksum};
 pub use source::Limits;
 
 use super::store::Value;

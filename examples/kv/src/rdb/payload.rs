@@ -13,14 +13,14 @@ use super::{Content, Limits, RdbError, VERSION_READ_MAX, VERSION_WRITTEN, read};
 pub fn dump(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_record(&mut bytes, record);
-    end(bytes)
+    with_checksum(bytes)
 }
 
 /// A value that is no string, as `DUMP` answers it.
 pub fn dump_value(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_value(&mut bytes, value);
-    end(bytes)
+    with_checksum(bytes)
 }
 
 /// The value whose bytes `DUMP` answered, here or in Redis.
@@ -50,7 +50,7 @@ pub fn dump_functions<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
         bytes.push(FUNCTION);
         put_text(&mut bytes, code);
     }
-    end(bytes)
+    with_checksum(bytes)
 }
 
 /// The texts of the libraries that `FUNCTION DUMP` answered, here or in Redis.
@@ -74,7 +74,8 @@ pub fn load_functions(bytes: &[u8], limits: Limits) -> Result<Vec<Vec<u8>>, RdbE
     Ok(codes)
 }
 
-fn end(mut bytes: Vec<u8>) -> Vec<u8> {
+/// The bytes of a value as `DUMP` answers them: with the version and a checksum behind them.
+pub fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.extend_from_slice(&VERSION_WRITTEN.to_le_bytes());
     let sum = crc64(0, &bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
