@@ -29,7 +29,7 @@ pub(super) async fn write_once_possible<B: Backend>(
             Err(reason) => return Written::NotApplied(reason),
         };
         let reply = match backend.write(target, entry.clone()).await {
-            Written::Applied(reply) => Blocking::later(reply, nothing),
+            Written::Applied(reply) => blocking.later(reply, nothing),
             written => return written,
         };
         if !Blocking::is_nothing(&reply) {

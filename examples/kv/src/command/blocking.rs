@@ -68,6 +68,8 @@ pub struct Blocking {
     pub keys: Vec<Box<[u8]>>,
     /// The time for which it waits. `None`: without end.
     pub timeout: Option<Duration>,
+    /// Whether it puts what it takes somewhere else, where a value of another kind may be.
+    pub puts: bool,
 }
 
 impl Blocking {
@@ -81,7 +83,8 @@ impl Blocking {
             Timeout::Block => milliseconds(arguments.get(spec::option(arguments, "block")? + 1)?).ok()?,
         };
         let keys = spec.keys_of(arguments)?.into_iter().map(Box::from).collect();
-        Some(Self { keys, timeout: Some(time).filter(|time| !time.is_zero()) })
+        let timeout = Some(time).filter(|time| !time.is_zero());
+        Some(Self { keys, timeout, puts: ["blmove", "brpoplpush"].contains(&spec.name) })
     }
 
     /// Returns true for the reply that tells that there was nothing.
@@ -90,10 +93,11 @@ impl Blocking {
     }
 
     /// The reply to an attempt, if there was one before with the reply `nothing`. A client that waits takes no notice
-    /// of a value of another kind, and is told that the group of which it is a member is gone.
-    pub fn later(reply: Bytes, nothing: Option<Bytes>) -> Bytes {
+    /// of a value of another kind, unless the item may have nowhere to go, and is told that the group of which it is a
+    /// member is gone.
+    pub fn later(&self, reply: Bytes, nothing: Option<Bytes>) -> Bytes {
         match nothing {
-            Some(nothing) if reply.starts_with(b"-WRONGTYPE ") => nothing,
+            Some(nothing) if reply.starts_with(b"-WRONGTYPE ") && !self.puts => nothing,
             Some(_) if reply.starts_with(b"-NOGROUP ") => Bytes::from_static(GROUP_IS_GONE),
             _ => reply,
         }

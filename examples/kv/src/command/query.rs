@@ -145,7 +145,7 @@ impl ReadBatch {
         let mut queries = self.queries.clone();
         match (self.answer(store, at, &ServerInfo::default()), &mut *queries) {
             (Answer::Replies { encoded, rest: None }, [Query::Waiting(_, _, blocking, nothing)]) => {
-                let encoded = Blocking::later(encoded.freeze(), nothing.take());
+                let encoded = blocking.later(encoded.freeze(), nothing.take());
                 if !Blocking::is_nothing(&encoded) {
                     return Answer::Replies { encoded: encoded.into(), rest: None };
                 }

@@ -372,6 +372,21 @@ fn a_client_that_waits_takes_no_notice_of_another_kind_of_value() {
     expect(&mut waiting_for_items, "*2\r\n$1\r\ns\r\n$1\r\na\r\n");
 }
 
+#[test]
+fn a_client_that_waits_for_an_item_which_has_nowhere_to_go_is_told_and_the_item_stays() {
+    let server = Server::start(ServerLimits::default());
+    let mut waiting = server.stream();
+    let mut other = server.client();
+    call(&mut other, "SET target text");
+    for command in ["BRPOPLPUSH list target 0", "BLMOVE list target LEFT RIGHT 0"] {
+        waiting.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        while !blocked(&mut other).contains("blocked_clients:1\r\n") {}
+        call(&mut other, "RPUSH list item");
+        expect(&mut waiting, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+        assert_eq!(call(&mut other, "DEL list"), Reply::Integer(1));
+    }
+}
+
 fn blocked(client: &mut Client) -> String {
     match call(client, "INFO clients") {
         Reply::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
