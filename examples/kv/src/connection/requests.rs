@@ -72,7 +72,7 @@ impl Connection {
             let ends = is_exec(&parsed) && matches!(self.transaction.exec(), Exec::Failed | Exec::Run(..));
             parsed = Err(if ends { abort_because(&refusal) } else { refusal });
         }
-        let is_queued = self.transaction.is_open() && !matches!(parsed, Ok(Command::Transaction(_)));
+        let is_queued = self.transaction.is_open() && !is_never_queued(&parsed);
         let is_rejected = parsed.is_err();
         self.carry_out(parsed, &arguments, length, group)?;
         if let Some(place) = place {
