@@ -1,5 +1,7 @@
 //! The time at which a connection is given up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,15 +12,18 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug, Clone)]
 pub(super) struct Deadline {
     at: watch::Sender<Instant>,
+    /// It was moved: the connection has work that takes long.
+    is_extended: Arc<AtomicBool>,
 }
 
 impl Deadline {
     pub(super) fn after(time: Duration) -> Self {
-        Self { at: watch::Sender::new(Instant::now() + time) }
+        Self { at: watch::Sender::new(Instant::now() + time), is_extended: Arc::default() }
     }
 
     /// Moves it to this time from now, if it was earlier.
     pub(super) fn extend(&self, time: Duration) {
+        self.is_extended.store(true, Ordering::Relaxed);
         let later = Instant::now() + time;
         self.at.send_if_modified(|at| {
             if later > *at {
@@ -28,6 +33,11 @@ impl Deadline {
                 false
             }
         });
+    }
+
+    /// Returns true if it was moved.
+    pub(super) fn is_extended(&self) -> bool {
+        self.is_extended.load(Ordering::Relaxed)
     }
 
     /// Waits until it is over.

@@ -81,7 +81,7 @@ type ChangeFuture = Pin<Box<dyn Future<Output = MemberAnswer> + Send>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
     /// Maximum number of open connections. A further one takes the place of the oldest, which probably sends no request
-    /// or takes no answer, since pages are short.
+    /// or takes no answer, since pages are short. A backup, of which there is one at a time, stays.
     pub connections_max: usize,
     /// Maximum duration of a connection, from its acceptance to the last byte of the answer.
     pub connection_timeout: Duration,
@@ -300,16 +300,18 @@ impl Drop for HttpServer {
 /// Accepts connections until it is dropped.
 async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, tls: Option<Arc<NodeTls>>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let mut open: VecDeque<(AbortHandle, Deadline)> = VecDeque::new();
     loop {
         let stream = accept(&listener).await;
-        open.retain(|connection| !connection.is_finished());
+        open.retain(|(connection, _)| !connection.is_finished());
         if open.len() >= limits.connections_max
-            && let Some(oldest) = open.pop_front()
+            && let Some(oldest) = open.iter().position(|(_, deadline)| !deadline.is_extended())
+            && let Some((oldest, _)) = open.remove(oldest)
         {
             oldest.abort();
         }
         let deadline = Deadline::after(limits.connection_timeout);
+        let kept = deadline.clone();
         let (router, tls) = (router.clone().layer(Extension(deadline.clone())), tls.clone());
         let connection = tokio::spawn(async move {
             tokio::select! {
@@ -317,7 +319,7 @@ async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, tls: O
                 () = deadline.over() => {}
             }
         });
-        open.push_back(connection.abort_handle());
+        open.push_back((connection.abort_handle(), kept));
     }
 }
 

@@ -317,3 +317,27 @@ fn data_and_changes_are_for_those_who_may_do_everything() {
     assert!(get(&server, "/readyz").starts_with("HTTP/1.1 200 "));
     assert!(get(&server, "/metrics").starts_with("HTTP/1.1 200 "));
 }
+
+#[test]
+fn a_backup_is_not_ended_for_newer_connections() {
+    let server = serve_backups(200, HttpLimits { connections_max: 3, ..HttpLimits::default() });
+    let mut slow = TcpStream::connect(server.address()).unwrap();
+    slow.write_all(b"GET /backup HTTP/1.0\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0; 1]).unwrap();
+    let silent: Vec<_> = (0..6).map(|_| unfinished(&server)).collect();
+    // The first of them had to go, so that all were accepted.
+    for mut stream in silent.into_iter().take(4) {
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    }
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // The place for the next one is free once the node has noticed the end of this one.
+    let whole = loop {
+        match backup_of(&server, &folder) {
+            Ok(content) => break content.bytes,
+            Err(error) => assert_eq!(error.to_string(), "another backup is being made here"),
+        }
+    };
+    assert!(rest.len() as u64 > whole, "{} bytes with the head, and {whole} of the file", rest.len());
+}
