@@ -25,17 +25,19 @@ struct CommandError(String);
 
 /// The text of a command's error, if this is one.
 pub(super) fn command_error(error: &Error) -> Option<&str> {
-    match error {
-        Error::CallbackError { cause, .. } => command_error(cause),
-        error => error.downcast_ref::<CommandError>().map(|CommandError(text)| text.as_str()),
-    }
+    cause(error).map(|CommandError(text)| text.as_str())
 }
 
 /// The text of what a library refused, if this is that.
 pub(super) fn library_error(error: &Error) -> Option<&str> {
+    cause(error).map(|LibraryError(text)| text.as_str())
+}
+
+/// The error of this kind for which a function called from Lua failed.
+fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
     match error {
-        Error::CallbackError { cause, .. } => library_error(cause),
-        error => error.downcast_ref::<LibraryError>().map(|LibraryError(text)| text.as_str()),
+        Error::CallbackError { cause: inner, .. } => cause(inner),
+        error => error.downcast_ref(),
     }
 }
 
